@@ -134,7 +134,7 @@ class Valkey:
 
 @contextmanager
 def valkey_server(folder: Path, *, append_only: bool = False) -> Iterator[Valkey]:
-    """A valkey-server with its files in `folder`; starting it again there with `append_only` keeps the data."""
+    """A valkey-server with its files in `folder`; started there again with `append_only` it has its data."""
     folder.mkdir(parents=True, exist_ok=True)
     port, password, unix_socket = free_port(), secrets.token_hex(16), folder / "valkey.sock"
     settings = f"""

