@@ -1,0 +1,410 @@
+"""A request as presented, and its verification: every form of authentication goes through this one gate.
+
+`parse` looks at bytes and times and touches no secret; `Presented.verify` compares in constant time. What
+`parse` returns has not been authenticated; a `VerifiedContext` has.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from .amz_content_sha256 import PayloadKind, payload_kind
+from .amz_date import format_amz_date, format_iso, parse_amz_date, parse_http_date
+from .authorization_v4 import (
+    HEADER,
+    QUERY,
+    Credential,
+    Dialect,
+    parse_authorization,
+    parse_credential,
+    parse_signed_headers,
+    unsupported_mechanism,
+)
+from .aws_chunked_stream import parse_trailer_names
+from .canonical import MAX_PATH_BYTES, canonical_path, fold, join_query, query_pairs, service_path
+from .errors import SignatureDoesNotMatch, SigV4Error
+from .keys import VerifiedContext, signing_key
+from .presigned_url_v4 import is_presigned, is_sigv2, parse_presigned
+
+#: The clock skew that AWS allows, in seconds.
+MAX_SKEW: Final = 900
+MAX_HEADERS: Final = 256
+MAX_HEADER_BYTES: Final = 64 * 1024
+
+Form = Literal["header", "presigned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A well-formed, timely, complete claim of a signature; nothing about it is proven before `verify`.
+
+    `amz_date` `YYYYMMDDTHHMMSSZ` · `scope` `DATE/REGION/SERVICE/aws4_request` · `signed_headers` sorted ·
+    `payload` how the body is bound · `payload_sha256` hex, for SIGNED only · `expires_at` seconds since the
+    epoch, presigned only · `query` the parameters in order, encoded canonically (authorise by these) ·
+    `decoded_length` and `trailers` what the headers announce of an aws-chunked body.
+    """
+
+    form: Form
+    method: bytes
+    path: bytes
+    query: tuple[tuple[bytes, bytes], ...]
+    access_key_id: str
+    session_token: str | None = field(repr=False)
+    amz_date: str
+    date: str
+    region: str
+    service: str
+    signed_headers: tuple[bytes, ...]
+    payload: PayloadKind
+    payload_sha256: str | None
+    expires_at: float | None
+    decoded_length: int | None
+    trailers: tuple[str, ...]
+    _signature: bytes = field(repr=False)
+    _canonical_query: bytes = field(repr=False)
+    _canonical_headers: bytes = field(repr=False)
+    _payload_literal: bytes | None = field(repr=False)
+
+    @property
+    def scope(self) -> str:
+        """`YYYYMMDD/REGION/SERVICE/aws4_request`."""
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+    def canonical_request(self, body_sha256: str | None = None) -> bytes:
+        """What must have been signed. `body_sha256` (hex) is needed where `payload` is BODY; ValueError without."""
+        if self.service == "s3":
+            return self._canonical(self.path, body_sha256)
+        return self._canonical(service_path(self.path), body_sha256)
+
+    def string_to_sign(self, canonical_request: bytes) -> bytes:
+        """The text whose HMAC is the signature."""
+        digest = hashlib.sha256(canonical_request).hexdigest()
+        return f"AWS4-HMAC-SHA256\n{self.amz_date}\n{self.scope}\n{digest}".encode()
+
+    def verify(self, secret: str, *, body_sha256: str | None = None) -> VerifiedContext:
+        """Compare in constant time. Raises SignatureDoesNotMatch, telling what was expected to be signed.
+
+        `body_sha256`: hex SHA-256 of the body received, needed where `payload` is BODY (ValueError without).
+        For SIGNED the caller must still hash the body (`PayloadHasher`) or have the node do so.
+        """
+        canonical = self.canonical_request(body_sha256)
+        key = signing_key(secret, self.date, self.region, self.service)
+        string_to_sign = self.string_to_sign(canonical)
+        if hmac.compare_digest(hmac.digest(key, string_to_sign, "sha256").hex().encode(), self._signature):
+            return self._verified(key)
+        # Some clients send a sub-delimiter such as "(" or "+" as it is, and sign it encoded, as AWS reads it.
+        # The other spelling stands for the same bytes, so what is authorised does not change.
+        if self.service == "s3" and (spelt := canonical_path(self.path)) != self.path:
+            again = self.string_to_sign(self._canonical(spelt, body_sha256))
+            if hmac.compare_digest(hmac.digest(key, again, "sha256").hex().encode(), self._signature):
+                return self._verified(key)
+        raise SignatureDoesNotMatch(details=_explain(self.access_key_id, string_to_sign, canonical))
+
+    def _verified(self, key: bytes) -> VerifiedContext:
+        return VerifiedContext(
+            self.access_key_id, self.amz_date, self.scope, key, self._signature.decode("ascii")
+        )
+
+    def _canonical(self, path: bytes, body_sha256: str | None) -> bytes:
+        payload = self._payload_literal
+        if payload is None:
+            if body_sha256 is None:
+                raise ValueError("the signature of this request covers the body: its SHA-256 is needed")
+            payload = body_sha256.encode("ascii")
+        return b"%b\n%b\n%b\n%b\n%b\n%b" % (
+            self.method,
+            path,
+            self._canonical_query,
+            self._canonical_headers,
+            b";".join(self.signed_headers),
+            payload,
+        )
+
+
+def _explain(access_key_id: str, string_to_sign: bytes, canonical: bytes) -> dict[str, str]:
+    return {
+        "AWSAccessKeyId": access_key_id,
+        "StringToSign": string_to_sign.decode("utf-8", "replace"),
+        "StringToSignBytes": string_to_sign.hex(" "),
+        "CanonicalRequest": canonical.decode("utf-8", "replace"),
+        "CanonicalRequestBytes": canonical.hex(" "),
+    }
+
+
+def parse(
+    method: bytes | str,
+    raw_path: bytes,
+    query_string: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    now: float,
+    region: str,
+    service: str = "s3",
+) -> Presented:
+    """Read a request's claim of a signature. Raises SigV4Error, with the code and message that AWS gives.
+
+    `raw_path` and `query_string` are the bytes of the request line, `headers` as ASGI gives them, `now` in
+    seconds since the epoch. Refused are: no form of authentication, two at once, SigV2 and SigV4A; malformed,
+    repeated or missing parts; another region or service; a clock more than 15 minutes off; presigned URLs
+    that are to hold for more than 7 days, or no longer hold; `host` or any `x-amz-*` header unsigned; a signed
+    header absent; S3 header authentication without `x-amz-content-sha256`.
+    """
+    if isinstance(method, str):
+        method = method.encode("utf-8", "surrogatepass")
+    if len(raw_path) > MAX_PATH_BYTES:
+        raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: the path is too long.")
+    table, amz_names = _read_headers(headers)
+    pairs = query_pairs(query_string)
+    claims_v4 = bool(pairs) and is_presigned(pairs)
+    claims_v2 = bool(pairs) and is_sigv2(pairs)
+    authorization = table.get(b"authorization")
+    if authorization is not None:
+        if claims_v4 or claims_v2:
+            raise SigV4Error(
+                "InvalidArgument",
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query "
+                "string parameter or the Authorization header should be specified",
+                {"ArgumentName": "Authorization"},
+            )
+        claim = _header_claim(authorization, pairs, table, now, region, service)
+    elif claims_v2:
+        raise unsupported_mechanism()
+    elif claims_v4:
+        claim = _presigned_claim(pairs, table, now, region, service)
+    else:
+        raise SigV4Error("AccessDenied", "Access Denied")
+    return _present(claim, method, raw_path, pairs, table, amz_names)
+
+
+class _Claim(NamedTuple):
+    """What both forms say, brought to one shape."""
+
+    form: Form
+    dialect: Dialect
+    credential: Credential
+    amz_date: str
+    signed_headers: tuple[bytes, ...]
+    signature: bytes
+    token: bytes | None
+    payload: bytes | None
+    expires_at: float | None
+    signed_pairs: list[tuple[bytes, bytes]]
+
+
+def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Values by lower-case name, repeated ones joined by commas in order; and the names in `x-amz-`."""
+    if len(headers) > MAX_HEADERS:
+        raise SigV4Error("RequestHeaderSectionTooLarge", "Your request has too many headers.")
+    table: dict[bytes, bytes] = {}
+    amz_names = []
+    size = 0
+    for name, value in headers:
+        name = name.lower()
+        size += len(name) + len(value)
+        if name in table:
+            if name == b"authorization" or name == b"host":
+                raise SigV4Error("InvalidRequest", f"The header {name.decode()} is given more than once.")
+            table[name] = fold(table[name]) + b"," + fold(value)
+        else:
+            table[name] = value
+            if name.startswith(b"x-amz-"):
+                amz_names.append(name)
+    if size > MAX_HEADER_BYTES:
+        raise SigV4Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum.")
+    return table, amz_names
+
+
+def _header_claim(
+    authorization: bytes,
+    pairs: list[tuple[bytes, bytes]],
+    table: dict[bytes, bytes],
+    now: float,
+    region: str,
+    service: str,
+) -> _Claim:
+    parts = parse_authorization(authorization)
+    credential = parse_credential(parts.credential, HEADER, region, service)
+    signed_headers = parse_signed_headers(parts.signed_headers, HEADER)
+    given = table.get(b"x-amz-date")
+    seconds = parse_http_date(table.get(b"date", b"")) if given is None else parse_amz_date(fold(given))
+    if seconds is None:
+        raise SigV4Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+    amz_date = format_amz_date(seconds)
+    if not amz_date.startswith(credential.date):
+        HEADER.refuse(
+            f'Invalid credential date "{credential.date}". '
+            f'This date is not the same as X-Amz-Date: "{amz_date[:8]}".'
+        )
+    if not -MAX_SKEW <= now - seconds <= MAX_SKEW:
+        raise SigV4Error(
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.",
+            {
+                "RequestTime": amz_date,
+                "ServerTime": format_iso(now),
+                "MaxAllowedSkewMilliseconds": str(MAX_SKEW * 1000),
+            },
+        )
+    payload = table.get(b"x-amz-content-sha256")
+    if payload is None and service == "s3":
+        raise SigV4Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+    return _Claim(
+        "header",
+        HEADER,
+        credential,
+        amz_date,
+        signed_headers,
+        parts.signature,
+        table.get(b"x-amz-security-token"),
+        payload,
+        None,
+        pairs,
+    )
+
+
+def _presigned_claim(
+    pairs: list[tuple[bytes, bytes]], table: dict[bytes, bytes], now: float, region: str, service: str
+) -> _Claim:
+    query = parse_presigned(pairs)
+    credential = parse_credential(query.credential, QUERY, region, service)
+    signed_headers = parse_signed_headers(query.signed_headers, QUERY)
+    seconds = parse_amz_date(query.amz_date)
+    if seconds is None:
+        raise SigV4Error(
+            "AuthorizationQueryParametersError",
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+        )
+    amz_date = query.amz_date.decode("ascii")
+    if not amz_date.startswith(credential.date):
+        QUERY.refuse(
+            f'Invalid credential date "{credential.date}". '
+            f'This date is not the same as X-Amz-Date: "{amz_date[:8]}".'
+        )
+    if now - seconds < -MAX_SKEW:
+        raise SigV4Error(
+            "AccessDenied",
+            "Request is not yet valid",
+            {"X-Amz-Date": amz_date, "ServerTime": format_iso(now)},
+        )
+    expires_at = float(seconds + query.expires)
+    if now > expires_at:
+        raise SigV4Error(
+            "AccessDenied",
+            "Request has expired",
+            {
+                "X-Amz-Expires": str(query.expires),
+                "Expires": format_iso(expires_at),
+                "ServerTime": format_iso(now),
+            },
+        )
+    token = table.get(b"x-amz-security-token")
+    if query.security_token is not None:
+        if token is not None:
+            raise SigV4Error("AuthorizationQueryParametersError", "X-Amz-Security-Token is given twice.")
+        token = query.security_token
+    payload = table.get(b"x-amz-content-sha256")
+    if query.content_sha256 is not None:
+        if payload is not None and payload != query.content_sha256:
+            raise SigV4Error("AuthorizationQueryParametersError", "X-Amz-Content-Sha256 is given twice.")
+        payload = query.content_sha256
+    if payload is None and service == "s3":
+        payload = b"UNSIGNED-PAYLOAD"
+    return _Claim(
+        "presigned",
+        QUERY,
+        credential,
+        amz_date,
+        signed_headers,
+        query.signature,
+        token,
+        payload,
+        expires_at,
+        query.rest,
+    )
+
+
+def _present(
+    claim: _Claim,
+    method: bytes,
+    raw_path: bytes,
+    pairs: list[tuple[bytes, bytes]],
+    table: dict[bytes, bytes],
+    amz_names: list[bytes],
+) -> Presented:
+    signed = claim.signed_headers
+    unsigned = [name for name in amz_names if name not in signed]
+    if unsigned or b"host" not in signed:
+        if b"host" not in signed:
+            unsigned.append(b"host")
+        # What the client did not sign, re-signing for the node would launder (ds_proxy#164).
+        raise SigV4Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            {"HeadersNotSigned": ", ".join(sorted(name.decode("latin-1") for name in unsigned))},
+        )
+    lines = []
+    for name in signed:
+        value = table.get(name)
+        if value is None:
+            raise SignatureDoesNotMatch(
+                "The request signature we calculated does not match the signature you provided: "
+                f"the signed header {name.decode('latin-1')} is absent from the request."
+            )
+        lines.append(b"%b:%b\n" % (name, fold(value)))
+    canonical_headers = b"".join(lines)
+    canonical_query = join_query(claim.signed_pairs)
+    if (
+        canonical_headers.count(b"\n") != len(lines)
+        or b"\r" in canonical_headers
+        or b"\n" in raw_path
+        or not method.isalpha()
+    ):
+        # HTTP lets no line break through; one here would let two requests share a canonical form.
+        raise SigV4Error("InvalidRequest", "The request holds a line break where none may be.")
+    kind, literal = PayloadKind.BODY, claim.payload
+    if literal is not None:
+        literal = fold(literal)
+        kind = payload_kind(literal)
+    decoded_length: int | None = None
+    trailers: tuple[str, ...] = ()
+    if kind.chunked:
+        decoded_length = _decoded_length(table.get(b"x-amz-decoded-content-length"))
+        trailers = parse_trailer_names(table.get(b"x-amz-trailer", b""), kind)
+    return Presented(
+        form=claim.form,
+        method=method,
+        path=raw_path,
+        query=tuple(pairs),
+        access_key_id=claim.credential.access_key_id,
+        session_token=None if claim.token is None else fold(claim.token).decode("latin-1"),
+        amz_date=claim.amz_date,
+        date=claim.credential.date,
+        region=claim.credential.region,
+        service=claim.credential.service,
+        signed_headers=signed,
+        payload=kind,
+        payload_sha256=literal.decode("ascii") if literal and kind is PayloadKind.SIGNED else None,
+        expires_at=claim.expires_at,
+        decoded_length=decoded_length,
+        trailers=trailers,
+        _signature=claim.signature,
+        _canonical_query=canonical_query,
+        _canonical_headers=canonical_headers,
+        _payload_literal=literal,
+    )
+
+
+def _decoded_length(value: bytes | None) -> int:
+    if value is None:
+        raise SigV4Error(
+            "MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header."
+        )
+    value = value.strip()
+    if not value.isdigit() or len(value) > 19:
+        raise SigV4Error("InvalidArgument", "x-amz-decoded-content-length must be a number of bytes.")
+    return int(value)

@@ -1,0 +1,106 @@
+"""Presigned URLs: the `X-Amz-*` parameters of a query, and when they hold.
+
+Names are compared exactly: `x-amz-signature` is an ordinary parameter. Precedent: s3s `presigned_url_v4`.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from .authorization_v4 import ALGORITHM, ALGORITHM_V4A, unsupported_mechanism
+from .canonical import decode_component
+from .errors import SigV4Error
+
+MAX_EXPIRES: Final = 604800
+
+#: Each of these must be given exactly once.
+REQUIRED: Final = frozenset(
+    {
+        b"X-Amz-Algorithm",
+        b"X-Amz-Credential",
+        b"X-Amz-Date",
+        b"X-Amz-Expires",
+        b"X-Amz-Signature",
+        b"X-Amz-SignedHeaders",
+    }
+)
+_OPTIONAL: Final = frozenset({b"X-Amz-Security-Token", b"X-Amz-Content-Sha256"})
+_KNOWN: Final = REQUIRED | _OPTIONAL
+
+
+class PresignedQuery(NamedTuple):
+    """The parameters, decoded; `expires` in seconds, 1 to 604800. `rest` is every pair but the signature."""
+
+    credential: bytes
+    amz_date: bytes
+    expires: int
+    signed_headers: bytes
+    signature: bytes
+    security_token: bytes | None
+    content_sha256: bytes | None
+    rest: list[tuple[bytes, bytes]]
+
+
+def is_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> bool:
+    """True where the query claims SigV4: any one of the parameters is enough, so half a claim is an error."""
+    return any(name in REQUIRED for name, _ in pairs)
+
+
+def is_sigv2(pairs: Sequence[tuple[bytes, bytes]]) -> bool:
+    """True where the query claims SigV2 (`AWSAccessKeyId=…&Signature=…`)."""
+    return any(name in (b"AWSAccessKeyId", b"Signature") for name, _ in pairs)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise SigV4Error("AuthorizationQueryParametersError", message)
+
+
+def parse_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> PresignedQuery:
+    """The parameters of a query for which `is_presigned` holds. Raises AuthorizationQueryParametersError."""
+    found: dict[bytes, bytes] = {}
+    rest = []
+    for pair in pairs:
+        name, value = pair
+        if name in _KNOWN:
+            if name in found:
+                _refuse(f"{name.decode()} is given more than once.")
+            found[name] = decode_component(value) if b"%" in value else value
+        if name != b"X-Amz-Signature":
+            rest.append(pair)
+    if not found.keys() >= REQUIRED:
+        _refuse(
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+            "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+        )
+    algorithm = found[b"X-Amz-Algorithm"]
+    if algorithm != ALGORITHM:
+        if algorithm == ALGORITHM_V4A:
+            raise unsupported_mechanism()
+        _refuse('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+    return PresignedQuery(
+        found[b"X-Amz-Credential"],
+        found[b"X-Amz-Date"],
+        _expires(found[b"X-Amz-Expires"]),
+        found[b"X-Amz-SignedHeaders"],
+        found[b"X-Amz-Signature"],
+        found.get(b"X-Amz-Security-Token"),
+        found.get(b"X-Amz-Content-Sha256"),
+        rest,
+    )
+
+
+def _expires(text: bytes) -> int:
+    if text[:1] == b"-" and text[1:].isdigit():
+        _refuse("X-Amz-Expires must be non-negative")
+    if not text.isdigit():
+        _refuse("X-Amz-Expires must be a number")
+    if len(text) > 10 or not int(text) <= MAX_EXPIRES:
+        _refuse(
+            "X-Amz-Expires must be less than a week (in seconds); "
+            "that is, the given X-Amz-Expires must be less than 604800 seconds"
+        )
+    if int(text) == 0:
+        _refuse("X-Amz-Expires must be at least one second")
+    return int(text)
