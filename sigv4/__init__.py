@@ -19,6 +19,8 @@ from .errors import (
     SigV4Error,
 )
 from .keys import VerifiedContext, signing_key
+from .post_policy import Condition, PostPolicy
+from .post_signature_v4 import PresentedForm, parse_form
 from .presented import MAX_SKEW, Presented, parse
 from .presigned_url_v4 import MAX_EXPIRES
 from .sign import presign, sign, sign_streaming
@@ -34,13 +36,16 @@ __all__ = [
     "Checksum",
     "ChunkDecoder",
     "ChunkEncoder",
+    "Condition",
     "ContentSHA256Mismatch",
     "IncompleteBody",
     "InvalidChunkSize",
     "MalformedTrailer",
     "PayloadHasher",
     "PayloadKind",
+    "PostPolicy",
     "Presented",
+    "PresentedForm",
     "SigV4Error",
     "SignatureDoesNotMatch",
     "UnsignedChunkFramer",
@@ -56,6 +61,7 @@ __all__ = [
     "parse",
     "parse_amz_date",
     "parse_checksum",
+    "parse_form",
     "presign",
     "query_pairs",
     "sign",
