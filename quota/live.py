@@ -1,0 +1,232 @@
+"""The live state as the control plane uses it: definitions, revocations and their acknowledgements, usage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+
+import redis.asyncio as redis_asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from quota.answers import Denial, DenialCode, Outcome, Settlement, denial, text
+from quota.layout import Layout
+from quota.records import Change, decode, encode
+from quota.scripts import Script, load
+from quota.settings import LiveSettings
+
+#: Longer than two machines' measures of one lease can differ, in seconds.
+LEASE_MARGIN: Final = 0.25
+
+
+class LiveStateError(Exception):
+    """The live state cannot be used now: Redis is gone or paused, or its state is not the open epoch."""
+
+
+class NotReady(LiveStateError):
+    """Redis answers, but holds no state of the epoch that the caller knows (rule 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acks:
+    """How a revocation took hold: transfers cut, workers that did not answer within their lease, seconds it took."""
+
+    transfers_cut: int
+    workers_unreachable: int
+    seconds: float
+
+
+class LiveState:
+    """A connection to the live state of one realm, for the broker.
+
+    Every method raises `LiveStateError` when Redis cannot be reached within `timeout` seconds, and `NotReady` while
+    no epoch is open. Safe to share between tasks.
+    """
+
+    def __init__(self, client: redis_asyncio.Redis, realm: str, lease_seconds: float = 5.0) -> None:
+        self.redis = client
+        self.layout = Layout(realm)
+        self.lease_seconds = lease_seconds
+        self._shas: dict[str, str] = {}
+
+    @classmethod
+    async def connect(cls, settings: LiveSettings, timeout: float = 2.0) -> Self:
+        """Return a live state over a pool of connections; Redis is first asked when a method needs it."""
+        client = redis_asyncio.Redis.from_url(
+            settings.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            max_connections=64,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return cls(client, settings.realm, settings.lease_seconds)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self.redis.aclose()
+
+    async def run(self, verb: str, *args: str | int | bytes) -> Any:
+        """Run the script of `verb` and return its reply as Redis gave it."""
+        script = load(verb)
+        try:
+            return await self._evalsha(script, args)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+
+    async def _evalsha(self, script: Script, args: Sequence[str | int | bytes]) -> Any:
+        keys = self.layout.keys(script.keys)
+        sha = self._shas.get(script.name)
+        if sha is not None:
+            try:
+                return await self.redis.evalsha(sha, len(keys), *keys, *args)
+            except NoScriptError:
+                # A failover forgets scripts; the source is sent again.
+                pass
+        self._shas[script.name] = text(await self.redis.script_load(script.source))
+        return await self.redis.evalsha(self._shas[script.name], len(keys), *keys, *args)
+
+    async def _checked(self, verb: str, *args: str | int | bytes) -> Any:
+        reply = await self.run(verb, await self.epoch(), *args)
+        refused = denial(reply)
+        if refused is not None and refused.code is DenialCode.NOT_READY:
+            raise NotReady("the live state is being rebuilt")
+        return reply
+
+    async def hget(self, name: str, field: str) -> bytes | None:
+        """Return one field of the hash that the layout calls `name`."""
+        try:
+            return await cast(Awaitable[bytes | None], self.redis.hget(self.layout[name], field))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+
+    async def epoch(self) -> str:
+        """Return the open epoch. Raises `NotReady` when there is none."""
+        found = await self.hget("STATE", "epoch")
+        if found is None:
+            raise NotReady("the live state is being rebuilt")
+        return found.decode()
+
+    # Definitions and revocations.
+
+    async def apply(self, changes: Sequence[Change], revoke: Iterable[str] = ()) -> int:
+        """Apply committed changes and publish what they take away, atomically (rules 1 and 12).
+
+        Returns the number of the revocation, 0 when `revoke` is empty. Applying the same changes again is harmless.
+        """
+        reply = await self._checked(
+            "apply", int(self.lease_seconds * 1000), encode(list(changes)), json.dumps(sorted(set(revoke)))
+        )
+        return int(reply[1])
+
+    async def await_acks(self, number: int) -> Acks:
+        """Wait until no worker can act on what revocation `number` took away.
+
+        That is when each live worker has acknowledged it, or its lease (plus a margin) has run out: at most
+        `lease_seconds` and the margin (rule 13).
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        waiting: dict[str, float] | None = None
+        lapsed: set[str] = set()
+        pause = 0.001
+        while True:
+            reply = await self._checked("acks", number)
+            now = loop.time()
+            alive = {text(reply[i]): (int(reply[i + 1]), int(reply[i + 2])) for i in range(2, len(reply), 3)}
+            if waiting is None:
+                waiting = {
+                    worker: now + remaining / 1000 + LEASE_MARGIN
+                    for worker, (_seen, remaining) in alive.items()
+                    if remaining / 1000 + LEASE_MARGIN > 0
+                }
+            for worker in list(waiting):
+                seen, remaining = alive.get(worker, (-1, -1))
+                if seen >= number:
+                    del waiting[worker]
+                elif worker not in alive and now >= waiting[worker]:
+                    lapsed.add(worker)
+                    del waiting[worker]
+                elif worker in alive:
+                    waiting[worker] = now + remaining / 1000 + LEASE_MARGIN
+                    if now >= waiting[worker]:
+                        lapsed.add(worker)
+                        del waiting[worker]
+            if not waiting:
+                return Acks(int(reply[1]), len(lapsed), now - started)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+
+    async def reap(self, commit_seconds: float) -> list[str]:
+        """End the leases that ran out; what those workers held is in doubt from now on. Returns their ids."""
+        reply = await self._checked("leave", "", int(commit_seconds * 1000), int(LEASE_MARGIN * 1000))
+        return [text(worker) for worker in reply[1:]]
+
+    async def credential(self, access_key_id: str) -> dict[str, Any] | None:
+        """Return a credential's record, its secret still sealed, or None."""
+        return decode(await self.hget("CREDENTIALS", access_key_id))
+
+    async def workspace(self, workspace: str) -> dict[str, Any] | None:
+        """Return a workspace's record, or None."""
+        return decode(await self.hget("WORKSPACES", workspace))
+
+    async def why(
+        self, user: str, access_key_id: str, bucket: str, need: int
+    ) -> tuple[Denial | None, dict[str, Any]]:
+        """Return what admit would decide, and what it found: have, cap, via, workspace, owner, grant, full, warning."""
+        verdict, found = await self.run("why", await self.epoch(), user, access_key_id, bucket, need)
+        return denial(verdict), json.loads(found)
+
+    # Counts.
+
+    async def usage(self, units: Sequence[str]) -> list[dict[str, int]]:
+        """Return what is counted for each usage unit ("w:WSID", "u:UID", "ur:UID:RID", "r:RID"), in that order.
+
+        The measures are those of `lua/lib/room.lua`: b, o, hb, ho, db, do, mb, vb, vo, rp, gs, rt; absent ones are 0.
+        """
+        measures = ("b", "o", "hb", "ho", "db", "do", "mb", "vb", "vo", "rp", "gs", "rt")
+        fields = [f"{unit}:{measure}" for unit in units for measure in measures]
+        if not fields:
+            return []
+        try:
+            values = await cast(Awaitable[list[bytes | None]], self.redis.hmget(self.layout["USAGE"], fields))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+        counts = [int(value or 0) for value in values]
+        width = len(measures)
+        return [dict(zip(measures, counts[i : i + width], strict=True)) for i in range(0, len(counts), width)]
+
+    async def transfers(self, settle_seconds: float = 1.2) -> list[dict[str, Any]]:
+        """Return the transfers that run now, as the workers tell them.
+
+        Workers tell theirs only while somebody watches; the first call asks them to, and waits up to
+        `settle_seconds` for all to have told.
+        """
+        try:
+            state, workers = self.layout["STATE"], self.layout["WORKERS"]
+            now = int((await self.redis.time())[0]) * 1000
+            watched = int(await cast(Awaitable[Any], self.redis.hget(state, "watch")) or 0)
+            await self.redis.hset(state, "watch", str(now + 10_000))
+            if watched <= now + 2_000:
+                await asyncio.sleep(settle_seconds)
+            raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(workers))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+        found: list[dict[str, Any]] = []
+        for field, value in raw.items():
+            worker, _, what = field.decode().partition(":")
+            if what == "transfers" and worker.encode() in raw:
+                found.extend({**transfer, "worker": worker} for transfer in json.loads(value))
+        return found
+
+    async def settle(self, settlements: Sequence[Settlement], commit_seconds: float) -> list[str]:
+        """End holds (see `lua/settle.lua`); returns ok, look, doubt or gone for each."""
+        args: list[str | int] = [int(commit_seconds * 1000)]
+        for one in settlements:
+            outcome: Outcome = one.outcome
+            args += [one.hold, outcome.value, one.base_bytes, one.base_objects, one.bytes, one.objects]
+        reply = await self._checked("settle", *args)
+        return [text(result) for result in reply[1:]]

@@ -1,0 +1,96 @@
+-- The one decision of who may do what; admit carries it out and why explains it.
+--
+-- decide(now, credential, bucket, need) -> decision, denial
+--   decision: table with what was found so far: credential, user, uid, ws, id (workspace), have (permission by
+--             shares), cap (after the credential's scope), grant, via (principal of the grant, 'owner' or 'public')
+--   denial:   nil, or {'no', code, …} as `quota/answers.py` reads it
+
+-- A credential's own life: unknown, revoked and disabled look alike; a session that ran out says so.
+local function live_credential(now, akid)
+  local credential = record(CREDENTIALS, akid)
+  if not credential or not credential.enabled then return nil, {'no', 'InvalidAccessKeyId'} end
+  local expires = given(credential.expires)
+  if expires and expires <= now then
+    return nil, {'no', credential.kind == 'session' and 'ExpiredToken' or 'InvalidAccessKeyId'}
+  end
+  return credential
+end
+
+local function best_grant(now, id, uid, groups, need)
+  local principals = {'u:' .. uid}
+  for _, group in ipairs(groups) do principals[#principals + 1] = 'g:' .. group end
+  principals[#principals + 1] = '*'
+  local fields = {}
+  for i, principal in ipairs(principals) do fields[i] = id .. '|' .. principal end
+  local raws = redis.call('HMGET', GRANTS, unpack(fields))
+  local best, via, best_end
+  for i, raw in ipairs(raws) do
+    if raw then
+      local grant = cjson.decode(raw)
+      local ends = given(grant.expires) or math.huge
+      if not grant.x and ends > now then
+        -- Of several that suffice, the one that lasts longest: a transfer hangs on it.
+        local better = not best
+        if best then
+          local enough, had = grant.permission >= need, best.permission >= need
+          if enough and had then better = ends > best_end
+          else better = grant.permission > best.permission end
+        end
+        if better then best, via, best_end = grant, principals[i], ends end
+      end
+    end
+  end
+  return best, via
+end
+
+local function decide(now, credential, bucket, need)
+  local d = {have = 0, cap = 0, bucket = bucket, credential = credential, uid = credential.user}
+  local user = record(USERS, credential.user)
+  if not user or not user.enabled then return d, {'no', 'UserDisabled'} end
+  d.user = user
+
+  local own = not string.find(bucket, '.', 1, true)
+  local name = own and (user.handle .. '.' .. bucket) or bucket
+  d.mine = own or string.sub(bucket, 1, #user.handle + 1) == user.handle .. '.'
+  -- Somebody else's name: "not there" and "not yours" are one answer, so that names cannot be probed.
+  local unknown = d.mine and {'no', 'NoSuchBucket'} or {'no', 'AccessDenied', 'unknown', text(need), '0'}
+  local id = redis.call('HGET', NAMES, name)
+  if not id then return d, unknown end
+  local ws = record(WORKSPACES, id)
+  if not ws or ws.state == 'closed' then return d, unknown end
+  d.id, d.ws = id, ws
+
+  if ws.owner == d.uid then
+    d.have, d.via = 3, 'owner'
+  else
+    d.grant, d.via = best_grant(now, id, d.uid, user.groups, need)
+    if d.grant then d.have = d.grant.permission
+    elseif ws.public then d.have, d.via = 1, 'public' end
+  end
+  if d.have == 0 then return d, unknown end
+
+  local scope = given(credential.workspaces)
+  if scope then
+    local inside = false
+    for _, allowed in ipairs(scope) do if allowed == id then inside = true end end
+    if not inside then return d, {'no', 'AccessDenied', 'scope', text(need), '0'} end
+  end
+  d.cap = math.min(d.have, given(credential.permission) or 3)
+  if d.cap < need then
+    return d, {'no', 'AccessDenied', d.have < need and 'permission' or 'credential', text(need), text(d.cap)}
+  end
+  if need > 1 and ws.state == 'draining' then return d, {'no', 'Draining'} end
+  return d
+end
+
+-- All that a transfer depends on, as the names that revocations carry (protocol, rule 12).
+local function chain(akid, d)
+  local names = {'c:' .. akid, 'u:' .. d.uid, 'w:' .. d.id}
+  for _, parent in ipairs(given(d.credential.parents) or {}) do names[#names + 1] = 'c:' .. parent end
+  if d.grant then
+    names[#names + 1] = 's:' .. d.grant.share
+    for _, ancestor in ipairs(given(d.grant.chain) or {}) do names[#names + 1] = 's:' .. ancestor end
+    if string.sub(d.via, 1, 2) == 'g:' then names[#names + 1] = d.via .. ':' .. d.uid end
+  end
+  return table.concat(names, ' ')
+end
