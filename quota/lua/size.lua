@@ -42,7 +42,7 @@ if bytes >= 0 then
   redis.call('HSET', HOLDS, hold, cjson.encode(h))
 end
 local duty = base_duty(g, hold)
-if h.p then
+if h.p and h.s >= 0 then
   -- The parts of a Complete are charged already; only the object that it may add needs room.
   local denial = reserve(now, g, h.k == 'complete' and 0 or h.s, h.so)
   if denial and (g.b >= 0 or denial[2] ~= 'QuotaExceeded') then

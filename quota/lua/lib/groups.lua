@@ -11,7 +11,8 @@
 --   q  how many ended in doubt      qt     when the node can no longer commit those (ms)
 --   dd true while what it holds is charged as doubt (no live member left, some in doubt)
 --   up upload whose Complete ended in doubt
--- HOLDS hash, field = hold id: {w worker, g subject, k kind, s bytes, so objects, up, t} or {x = ms} (a tombstone).
+-- HOLDS hash, field = hold id: {w worker, g subject, k kind, s bytes, so objects, up upload, t since, c access key,
+--   p = 1 while nothing is held for it yet}, or {x = ms}, a tombstone.
 
 local function load_group(subject)
   local raw = redis.call('HGET', KEYS_HASH, subject)
@@ -83,7 +84,7 @@ local function join(now, place, subject, hold, worker, akid, kind, bytes, object
   g.m[hold], g.n = 1, g.n + 1
   local duty = base_duty(g, hold)
   redis.call('HSET', HOLDS, hold, cjson.encode({w = worker, g = subject, k = kind, s = bytes, so = objects,
-    up = upload ~= '' and upload or nil, t = now, c = akid}))
+    up = upload ~= '' and upload or nil, t = now, c = akid, p = not held and 1 or nil}))
   save_group(subject, g)
   touch(place.ws, subject)
   if not held and bytes >= 0 then return nil, duty == 'wait' and 'wait-size' or 'size', '', g end
