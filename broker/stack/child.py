@@ -57,12 +57,16 @@ def spawn(
     return process
 
 
-def stop(process: subprocess.Popen[bytes], *, grace: float = 5.0) -> int:
-    """End a process and all of its group: SIGTERM, after `grace` seconds SIGKILL. Returns its exit code."""
+def stop(
+    process: subprocess.Popen[bytes], *, grace: float = 5.0, hurried: Callable[[], bool] = lambda: False
+) -> int:
+    """End a process and all of its group: SIGTERM, then SIGKILL after `grace` seconds or once `hurried()`.
+
+    Returns its exit code, negative for a signal.
+    """
     if process.poll() is None:
         process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
+        wait_until(lambda: process.poll() is not None or hurried(), time.monotonic() + grace)
     # Workers whose parent was killed are still in its group, which lives as long as any of them.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,5 @@
+"""`python -m broker.cli` is `wio`."""
+
+from broker.cli.app import main
+
+main()
