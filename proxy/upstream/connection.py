@@ -1,0 +1,358 @@
+"""One connection to a node: bytes in, one exchange at a time out."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from proxy.upstream.errors import RemoteProtocolError, UpstreamError
+from proxy.upstream.origin import Limits
+
+if TYPE_CHECKING:
+    from proxy.upstream.exchange import Exchange
+
+#: From this length on, a body is counted instead of parsed: a parser copies each piece of it.
+_COUNTED_BYTES: Final = 64 * 1024
+#: close(2) then sends RST at once and drops what is buffered.
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Connection(asyncio.Protocol):
+    """Parses answers (RFC 9112) for the exchange that is bound to it, and holds that exchange's backpressure.
+
+    `on_released` is called when an exchange is complete and the connection may serve another; `on_gone`
+    once, as soon as it may not any more.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        on_released: Callable[[Connection], None],
+        on_gone: Callable[[Connection], None],
+    ) -> None:
+        self._loop = loop
+        self._limits = limits
+        self._on_released = on_released
+        self._on_gone = on_gone
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._is_gone = False
+        self._is_reading_paused = False
+        self._reset()
+        self.exchange: Exchange | None = None
+        self.is_reused = False
+        self.is_write_paused = False
+        self.idle_since = 0.0
+
+    def _reset(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._is_head_done = False
+        self._is_interim = False
+        self._is_message_done = False
+        self._is_clean = True
+        self._keeps_alive = False
+        self._length: int | None = None
+        self._is_chunked = False
+        self._left = 0
+        self._is_counting = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another exchange may begin here, as far as is known."""
+        return (
+            not self._is_gone
+            and self.exchange is None
+            and self._transport is not None
+            and not self._transport.is_closing()
+        )
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes that were written have not reached the socket."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    def is_stale(self) -> bool:
+        """Ask the socket itself whether the node has hung up (or spoken out of turn) while this was idle.
+
+        The event loop only knows what it has polled; this narrows the keep-alive race to the time of flight.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return True
+        handle = self._transport.get_extra_info("socket")
+        with socket.socket(fileno=handle.fileno()) as peeked:
+            try:
+                peeked.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            finally:
+                peeked.detach()
+        return True
+
+    def bind(self, exchange: Exchange) -> None:
+        """Begin an exchange; nothing is written yet."""
+        self.exchange = exchange
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes to the transport, which hands what it can to the socket at once."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def writelines(self, parts: tuple[bytes, ...]) -> None:
+        """The same for several pieces, in one system call and without joining them."""
+        assert self._transport is not None
+        self._transport.writelines(parts)
+
+    def pause_body(self) -> None:
+        """Stop reading from the socket until `resume_body`."""
+        if not self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read from the socket again."""
+        if self._is_reading_paused and self._transport is not None:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Close an idle connection in good manners."""
+        if self._transport is not None:
+            self._transport.close()
+        self._go()
+
+    def abort(self) -> None:
+        """Close at once with RST; nothing that is buffered is sent. An exchange must have been failed
+        before.
+        """
+        if self._is_gone:
+            return
+        transport = self._transport
+        if transport is not None:
+            handle = transport.get_extra_info("socket")
+            # Only asyncio's own transports forget their socket once it is closed.
+            if handle is not None and handle.fileno() >= 0:
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            transport.abort()
+        self._go()
+
+    def fail(
+        self, make_error: Callable[[str], UpstreamError], message: str, *, is_unsent: bool = False
+    ) -> None:
+        """End the exchange with an error, and this connection with it. `is_unsent`: some of the request is
+        not out.
+        """
+        exchange, self.exchange = self.exchange, None
+        is_unsent = is_unsent or self.has_unsent
+        self.abort()
+        if exchange is not None:
+            exchange.on_failed(make_error, message, is_unsent=is_unsent)
+
+    def _go(self) -> None:
+        if not self._is_gone:
+            self._is_gone = True
+            self._parser = None
+            self._on_gone(self)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports do not inherit from asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
+        high = self._limits.write_high_bytes
+        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.exchange is not None and exc is not None:
+            self._is_clean = False
+            self._salvage()
+        if self.exchange is not None:
+            reason = f" ({type(exc).__name__})" if exc is not None else ""
+            message = f"the node closed the connection before its answer was whole{reason}"
+            self.fail(RemoteProtocolError, message, is_unsent=self.is_write_paused)
+        self._go()
+
+    def _salvage(self) -> None:
+        """Read what the node said before it reset the connection under our writes: an early answer, mostly."""
+        transport = self._transport
+        handle = transport.get_extra_info("socket") if transport is not None else None
+        if (
+            transport is None
+            or handle is None
+            or handle.fileno() < 0
+            or transport.get_extra_info("ssl_object")
+        ):
+            return
+        with socket.socket(fileno=handle.fileno()) as dying:
+            try:
+                while self.exchange is not None and (data := dying.recv(65536, socket.MSG_DONTWAIT)):
+                    self.data_received(data)
+            except OSError:
+                pass
+            finally:
+                dying.detach()
+
+    def eof_received(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self.close()
+        elif self._is_head_done and self._length is None and not self._is_chunked and exchange.status >= 400:
+            # Where only the end delimits a body, a node that died half-way looks the same as one that was
+            # done. An error's text may be cut; an object may not.
+            self._is_clean = False
+            self._finish()
+        else:
+            self.fail(RemoteProtocolError, "the node hung up before its answer was whole")
+
+    def pause_writing(self) -> None:
+        self.is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_write_paused = False
+        if self.exchange is not None:
+            self.exchange.wake()
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None or not exchange.has_begun:
+            self.fail(RemoteProtocolError, "the node spoke before it was asked")
+        elif self._is_counting:
+            self._count(exchange, data)
+        else:
+            self._parse(data)
+
+    def _count(self, exchange: Exchange, data: bytes) -> None:
+        size = len(data)
+        if size > self._left:
+            self._is_clean = False
+            data, size = data[: self._left], self._left
+        self._left -= size
+        exchange.on_chunk(data)
+        if not self._left:
+            self._parser = None
+            self._finish()
+
+    def _parse(self, data: bytes) -> None:
+        assert self._parser is not None
+        if not self._is_head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # A callback's own exception arrives as the cause of a parser's error.
+            if not self._is_message_done:
+                cause = error.__context__
+                if isinstance(cause, RemoteProtocolError):
+                    self.fail(RemoteProtocolError, str(cause))
+                else:
+                    self.fail(RemoteProtocolError, f"the node's answer is not HTTP/1.1: {error}")
+                return
+            self._is_clean = False
+        if self._is_message_done:
+            self._finish()
+        elif not self._is_head_done:
+            if self._head_bytes > self._limits.head_bytes:
+                self.fail(RemoteProtocolError, "the node's answer has a head beyond all bounds")
+        elif self._length is not None and self._left >= _COUNTED_BYTES:
+            self._is_counting = True
+
+    def _finish(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        is_unsent = self.has_unsent
+        exchange.on_complete(is_unsent=is_unsent)
+        if (
+            self._is_clean
+            and self._keeps_alive
+            and exchange.is_request_done
+            and not is_unsent
+            and not self._is_gone
+        ):
+            self._reset()
+            self.resume_body()
+            self.is_reused = True
+            self.idle_since = self._loop.time()
+            self._on_released(self)
+        else:
+            self.abort()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._is_message_done:
+            self._is_clean = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head_done:
+            # Trailers: nothing that S3 sends there is ours to relay, but they must end.
+            self._head_bytes += len(name) + len(value)
+            if self._head_bytes > self._limits.head_bytes:
+                raise RemoteProtocolError("the node's trailers are beyond all bounds")
+            return
+        name = name.lower()
+        if name == b"content-length":
+            self._length = int(value)
+        elif name == b"transfer-encoding":
+            self._is_chunked = value.lower().endswith(b"chunked")
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        exchange, parser = self.exchange, self._parser
+        if self._is_message_done or exchange is None or parser is None:
+            return
+        status = parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                raise RemoteProtocolError("the node switched protocols unasked")
+            self._is_interim = True
+            self._headers, self._length, self._is_chunked = [], None, False
+            return
+        headers = self._headers
+        if len(headers) > self._limits.headers:
+            raise RemoteProtocolError("the node's answer has too many headers")
+        if self._head_bytes > self._limits.head_bytes:
+            # Most of what came along may be the body.
+            size = sum(len(name) + len(value) for name, value in headers)
+            if size > self._limits.head_bytes:
+                raise RemoteProtocolError("the node's answer has a head beyond all bounds")
+            self._head_bytes = size
+        self._is_head_done = True
+        if exchange.method == b"HEAD" or status == 204 or status == 304:
+            # The parser cannot know that this was a HEAD and would wait for a body.
+            self._keeps_alive = (
+                not self._is_chunked and parser.get_http_version() == "1.1" and not _closes(headers)
+            )
+            self._is_message_done = True
+            self._parser = None
+        else:
+            self._keeps_alive = parser.should_keep_alive()
+            self._left = self._length or 0
+        exchange.on_head(status, headers)
+
+    def on_body(self, body: bytes) -> None:
+        if self._is_message_done:
+            self._is_clean = False
+            return
+        self._left -= len(body)
+        if self.exchange is not None:
+            self.exchange.on_chunk(body)
+
+    def on_message_complete(self) -> None:
+        if self._is_interim:
+            self._is_interim = False
+        else:
+            self._is_message_done = True
+
+
+def _closes(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"connection" and b"close" in value.lower() for name, value in headers)
