@@ -221,12 +221,12 @@ class Wire:
 
     async def aclose(self) -> None:
         """Drop the connection and stop reconnecting. What is in flight fails with `WireClosed`."""
+        if self._link is not None:
+            self._link.drop(lambda: WireClosed("the connection to Redis was closed"))
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait([keeper])
-        if self._link is not None:
-            self._link.drop(lambda: WireClosed("the connection to Redis was closed"))
 
     async def execute(self, *args: Argument) -> Any:
         """Send one command and return its reply, strings as `bytes`.
