@@ -124,11 +124,9 @@ class Broker:
             return answer
         raise _failure(response, answer)
 
-    def status(self, path: str) -> int:
-        """The status of an unsigned GET, such as `/-/ready`."""
-        return self._send(
-            "GET", self._path + path, "", [(b"host", self._host)], b"", signed=False
-        ).status_code
+    def health(self, path: str) -> httpx.Response:
+        """The answer to an unsigned GET, such as `/-/ready`, whatever its status."""
+        return self._send("GET", self._path + path, "", [(b"host", self._host)], b"", signed=False)
 
     def _send(
         self,
