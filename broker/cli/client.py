@@ -185,4 +185,4 @@ def _failure(response: httpx.Response, answer: Any) -> Failure:
     request_id = said.get("request_id") or response.headers.get("x-amz-request-id")
     message = str(said.get("message") or f"The broker answered {response.status_code} without a reason.")
     code = str(said.get("code") or f"HTTP{response.status_code}")
-    return Failure(code, message, exit_code_for(response.status_code), request_id)
+    return Failure(code, message, exit_code_for(response.status_code, code), request_id)

@@ -46,8 +46,16 @@ def usage(message: str) -> Failure:
     return Failure("UsageError", message, ExitCode.USAGE)
 
 
-def exit_code_for(status: int) -> ExitCode:
-    """The exit code for an HTTP status of the broker that is no success."""
+#: Answers with a status of 400 that are about who asks, not about what is asked.
+_ABOUT_CALLER = frozenset(
+    {"AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "InvalidClientTokenId", "RequestExpired"}
+)
+
+
+def exit_code_for(status: int, code: str = "") -> ExitCode:
+    """The exit code for an HTTP status of the broker that is no success, and its error code."""
+    if code in _ABOUT_CALLER:
+        return ExitCode.DENIED
     match status:
         case 400 | 413 | 422:
             return ExitCode.USAGE

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import PurePosixPath
 
 import click
 
@@ -59,7 +58,7 @@ class Size(click.ParamType[int]):
         """The number of bytes."""
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d{1,19})(?:\.(\d{1,6}))?\s*([A-Z]*)", value.strip().upper())
+        match = re.fullmatch(r"([0-9]{1,19})(?:\.([0-9]{1,6}))?\s*([A-Z]*)", value.strip().upper())
         if match is None or match[3] not in _SIZES:
             self.fail(f"{value!r} is no size; write 10GiB, 500MB or a number of bytes", param, ctx)
         fraction = match[2] or ""
@@ -127,7 +126,7 @@ def seconds(text: str) -> int | None:
     """The seconds of a duration such as `1h30m` or `900`, or None when it is none (or nothing)."""
     if text.isascii() and text.isdigit():
         return int(text) or None
-    parts = re.findall(r"(\d{1,8})([wdhms])", text)
+    parts = re.findall(r"([0-9]{1,8})([wdhms])", text)
     order = [unit for _, unit in parts]
     if "".join(number + unit for number, unit in parts) != text or order != sorted(
         set(order), key=list(_UNITS).index
@@ -149,9 +148,8 @@ def human_size(size: int | None) -> str:
 
 
 def is_local_path(text: str) -> bool:
-    """Whether a word can only mean a file of this machine: absolute, or begun by `.`, `..` or `~`."""
-    first = PurePosixPath(text).parts[:1]
-    return text.startswith(("/", "~")) or first in ((".",), ("..",)) or text in ("", ".", "./", "-")
+    """Whether a word can only mean a file of this machine: it begins with `/`, `.` or `~`, or is `-` or nothing."""
+    return text.startswith(("/", "~", ".")) or text in ("", "-")
 
 
 def joined(names: Iterable[str]) -> str:
