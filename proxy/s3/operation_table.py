@@ -8,8 +8,10 @@ calls that it does not number: the POST form, the CORS preflight, and MinIO's Li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final
+
+from quota.answers import Permission
 
 
 class Scope(Enum):
@@ -18,14 +20,6 @@ class Scope(Enum):
     SERVICE = "service"
     BUCKET = "bucket"
     OBJECT = "object"
-
-
-class Permission(IntEnum):
-    """What a share gives; each includes those below it (the numbers are those of the live state)."""
-
-    READ = 1
-    READWRITE = 2
-    OWN = 3
 
 
 class Disposition(Enum):

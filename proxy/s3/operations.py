@@ -16,10 +16,10 @@ from proxy.s3.operation_table import (
     Body,
     Disposition,
     Operation,
-    Permission,
     Scope,
 )
 from proxy.s3.target import Query
+from quota.answers import Permission
 
 __all__ = [
     "BY_NAME",

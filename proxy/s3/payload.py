@@ -8,41 +8,16 @@ PutObject and UploadPart alone: an unsigned trailer elsewhere has let requests t
 
 from __future__ import annotations
 
-import re
-from enum import Enum
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
 from typing import Final
 
-from proxy.s3.errors import Code, Refusal, error, invalid_argument
-
-
-class PayloadForm(Enum):
-    """A payload's form; the value is the header's."""
-
-    ABSENT = ""
-    SIGNED = "sha256"
-    UNSIGNED = "UNSIGNED-PAYLOAD"
-    STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-    STREAMING_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
-    STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-
-    @property
-    def is_chunked(self) -> bool:
-        """Whether the body is framed as aws-chunked."""
-        return self in _CHUNKED
-
-    @property
-    def has_trailer(self) -> bool:
-        """Whether a trailer follows the last chunk."""
-        return self in _TRAILED
-
-
-_CHUNKED: Final = frozenset(
-    {PayloadForm.STREAMING, PayloadForm.STREAMING_TRAILER, PayloadForm.STREAMING_UNSIGNED_TRAILER}
-)
-_TRAILED: Final = frozenset({PayloadForm.STREAMING_TRAILER, PayloadForm.STREAMING_UNSIGNED_TRAILER})
-_NAMED: Final = {
-    form.value: form for form in PayloadForm if form not in (PayloadForm.ABSENT, PayloadForm.SIGNED)
-}
+from proxy.s3.errors import Code, Refusal, S3Error, error
+from sigv4.amz_content_sha256 import PayloadKind, payload_kind
+from sigv4.checksums import Checksum
+from sigv4.errors import SigV4Error
 
 #: The operations that may stream their payload in chunks.
 CHUNKED_OPERATIONS: Final = frozenset({"PutObject", "UploadPart"})
@@ -62,44 +37,67 @@ CHECKSUMS: Final = (
 )
 CHECKSUM_HEADERS: Final = tuple(f"x-amz-checksum-{name}" for name in CHECKSUMS)
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
+def allowed_payload(content_sha256: str | None, operation: str) -> PayloadKind | Refusal:
+    """The kind that `x-amz-content-sha256` declares, if `operation` may have it; BODY when it says nothing.
 
-def payload_form(content_sha256: str | None, operation: str) -> PayloadForm | Refusal:
-    """The form that `x-amz-content-sha256` declares, if `operation` may have it.
-
-    Any other value is refused, and so is SigV4A's (`…ECDSA…`).
+    Any other value is refused, SigV4A's (`…ECDSA…`) among them.
     """
     if content_sha256 is None:
-        return PayloadForm.ABSENT
-    value = content_sha256.strip()
-    if _SHA256.fullmatch(value):
-        return PayloadForm.SIGNED
-    form = _NAMED.get(value)
-    if form is None:
-        return invalid_argument(
-            "x-amz-content-sha256",
-            value,
-            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING form of SigV4, or a valid sha256 value.",
-        )
-    if form.is_chunked and operation not in CHUNKED_OPERATIONS:
-        return error(Code.INVALID_REQUEST, f"{operation} does not take a payload of the form {value}.")
-    return form
+        return PayloadKind.BODY
+    try:
+        kind = payload_kind(content_sha256.strip().encode("latin-1", "replace"))
+    except SigV4Error as problem:
+        return error(Code.INVALID_ARGUMENT, problem.message, **problem.details)
+    if kind.chunked and operation not in CHUNKED_OPERATIONS:
+        return error(Code.INVALID_REQUEST, f"{operation} does not take a payload of the form {kind.value}.")
+    return kind
 
 
-def trailer_checksum(form: PayloadForm, announced: str | None) -> str | Refusal | None:
+def trailer_checksum(kind: PayloadKind, announced: str | None) -> str | Refusal | None:
     """The checksum header that the trailer will carry, lower case; None when no trailer is due.
 
-    Exactly one checksum may be announced, and only where the form has a trailer; both ways round, as AWS.
+    Exactly one checksum may be announced, and only where the kind has a trailer; both ways round, as AWS.
     """
     names = [name.strip().lower() for name in (announced or "").split(",") if name.strip()]
-    if not form.has_trailer:
+    if not kind.has_trailer:
         if names:
             return error(Code.INVALID_REQUEST, "x-amz-trailer is for payloads that have a trailer.")
         return None
     if len(names) != 1 or names[0] not in CHECKSUM_HEADERS:
         return error(Code.MALFORMED_TRAILER, "x-amz-trailer must name exactly one x-amz-checksum header.")
     return names[0]
+
+
+def document_problem(body: bytes, headers: Mapping[str, str], *, required: bool) -> Refusal | None:
+    """Why a document is not what its Content-MD5 and checksum headers say; None when all that are given hold.
+
+    `required` asks for at least one of them, as DeleteObjects does: SDKs send a checksum and no Content-MD5
+    (aws/aws-sdk-java-v2#5805). The payload's signed hash is the caller's to check.
+    """
+    given = [name for name in CHECKSUM_HEADERS if name in headers]
+    claimed = headers.get("content-md5")
+    if claimed is not None:
+        try:
+            expected = base64.b64decode(claimed, validate=True)
+        except ValueError:
+            expected = b""
+        if len(expected) != 16:
+            return error(Code.INVALID_DIGEST, "The Content-MD5 you specified is not valid.")
+        if not hmac.compare_digest(hashlib.md5(body, usedforsecurity=False).digest(), expected):
+            return error(Code.BAD_DIGEST, "The Content-MD5 you specified did not match what we received.")
+    for name in given:
+        checksum = Checksum(name.removeprefix("x-amz-checksum-"))
+        checksum.update(body)
+        try:
+            checksum.verify(headers[name])
+        except SigV4Error as problem:
+            return S3Error(problem.code, problem.status, problem.message, tuple(problem.details.items()))
+    if required and claimed is None and not given:
+        return error(
+            Code.INVALID_REQUEST, "Missing required header for this request: Content-MD5 or a checksum"
+        )
+    return None
 
 
 def content_encoding(value: str | None) -> str | None:

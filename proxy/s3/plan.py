@@ -14,10 +14,12 @@ from typing import Final
 from proxy.s3.copy_source import HEADER, Conditions, Source, parse_conditions, parse_source, version_problem
 from proxy.s3.errors import Code, Refusal, error, invalid_argument
 from proxy.s3.headers import Headers, forward_headers, header_map
-from proxy.s3.operation_table import Body, Disposition, Operation, Permission
+from proxy.s3.operation_table import Body, Disposition, Operation
 from proxy.s3.operations import identify, not_implemented
-from proxy.s3.payload import PayloadForm, payload_form, trailer_checksum
+from proxy.s3.payload import allowed_payload, trailer_checksum
 from proxy.s3.target import Query, Target, encode_query
+from quota.answers import Permission
+from sigv4.amz_content_sha256 import PayloadKind
 
 MAX_OBJECT_BYTES: Final = 5 * 1024**4
 MAX_PUT_BYTES: Final = 5 * 1024**3
@@ -45,9 +47,9 @@ class Plan:
 
     `bucket`, `key` virtual names ('' where there is no key) · `raw_key` the key as received · `source` what a
     copy reads, with the client's `source_conditions` and `source_range` (first and last byte) ·
-    `adds_bytes`, `adds_objects` the most that it may add; bytes may be `UNKNOWN_BYTES` · `payload` form, and
-    the `trailer` checksum header that will follow · `content_length` bytes on the wire, `decoded_length` of
-    them payload (None: no length was given, and none is needed) · `create_only` If-None-Match: * ·
+    `adds_bytes`, `adds_objects` the most that it may add; bytes may be `UNKNOWN_BYTES` · `payload` kind (BODY:
+    not said), and the `trailer` checksum header that will follow · `content_length` bytes on the wire,
+    `decoded_length` of them payload (None: no length was given, and none is needed) · `create_only` If-None-Match: * ·
     `upload_id` as the client gave it, sealed · `headers` for the node · `query` as received.
     """
 
@@ -63,7 +65,7 @@ class Plan:
     source_range: tuple[int, int] | None = None
     adds_bytes: int = 0
     adds_objects: int = 0
-    payload: PayloadForm = PayloadForm.ABSENT
+    payload: PayloadKind = PayloadKind.BODY
     trailer: str | None = None
     content_length: int | None = None
     decoded_length: int | None = None
@@ -152,7 +154,7 @@ def _plan_write(
 ) -> Plan | Refusal:
     query = target.query
     name = operation.name
-    form = payload_form(named.get("x-amz-content-sha256") or query.get("X-Amz-Content-Sha256"), name)
+    form = allowed_payload(named.get("x-amz-content-sha256") or query.get("X-Amz-Content-Sha256"), name)
     if isinstance(form, Refusal):
         return form
     trailer = trailer_checksum(form, named.get("x-amz-trailer"))
@@ -255,7 +257,7 @@ def _length(named: Mapping[str, str], name: str) -> int | Refusal | None:
 
 
 def _lengths(
-    operation: Operation, form: PayloadForm, named: Mapping[str, str]
+    operation: Operation, form: PayloadKind, named: Mapping[str, str]
 ) -> tuple[int | None, int | None] | Refusal:
     content_length = _length(named, "content-length")
     if isinstance(content_length, Refusal):
@@ -263,7 +265,7 @@ def _lengths(
     if operation.body is Body.NONE:
         return content_length, None
     decoded_length = content_length
-    if form.is_chunked:
+    if form.chunked:
         decoded = _length(named, "x-amz-decoded-content-length")
         if isinstance(decoded, Refusal):
             return decoded
