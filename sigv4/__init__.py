@@ -6,7 +6,7 @@ The caller passes the time and the secret. Every function gives a result or rais
 from .amz_content_sha256 import EMPTY_SHA256, UNSIGNED_PAYLOAD, PayloadHasher, PayloadKind
 from .amz_date import format_amz_date, parse_amz_date
 from .aws_chunked_encoder import ChunkEncoder, UnsignedChunkFramer, encode_chunked, encoded_length
-from .aws_chunked_stream import ChunkDecoder
+from .aws_chunked_stream import ChunkDecoder, strip_aws_chunked
 from .canonical import canonical_path, decode_component, encode_component, encode_path, query_pairs
 from .checksums import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, Checksum, checksum_size, parse_checksum
 from .errors import (
@@ -67,4 +67,5 @@ __all__ = [
     "sign",
     "sign_streaming",
     "signing_key",
+    "strip_aws_chunked",
 ]

@@ -36,28 +36,18 @@ class PayloadKind(enum.Enum):
     @property
     def chunked(self) -> bool:
         """True where the body is framed as aws-chunked, for a `ChunkDecoder` to take apart."""
-        return self in _CHUNKED
+        return self.chunks_signed or self is PayloadKind.STREAMING_UNSIGNED_TRAILER
 
     @property
     def chunks_signed(self) -> bool:
         """True where each chunk carries a signature."""
-        return self in _CHUNKS_SIGNED
+        return self is PayloadKind.STREAMING_SIGNED or self is PayloadKind.STREAMING_SIGNED_TRAILER
 
     @property
     def has_trailer(self) -> bool:
         """True where a trailer section may follow the last chunk."""
-        return self in _TRAILER
+        return self is PayloadKind.STREAMING_SIGNED_TRAILER or self is PayloadKind.STREAMING_UNSIGNED_TRAILER
 
-
-_CHUNKED: Final = frozenset(
-    {
-        PayloadKind.STREAMING_SIGNED,
-        PayloadKind.STREAMING_SIGNED_TRAILER,
-        PayloadKind.STREAMING_UNSIGNED_TRAILER,
-    }
-)
-_CHUNKS_SIGNED: Final = frozenset({PayloadKind.STREAMING_SIGNED, PayloadKind.STREAMING_SIGNED_TRAILER})
-_TRAILER: Final = frozenset({PayloadKind.STREAMING_SIGNED_TRAILER, PayloadKind.STREAMING_UNSIGNED_TRAILER})
 
 _LITERALS: Final = {
     kind.value.encode(): kind for kind in PayloadKind if kind not in (PayloadKind.SIGNED, PayloadKind.BODY)

@@ -12,10 +12,15 @@ from email.utils import parsedate_tz
 from functools import lru_cache
 
 
-@lru_cache(maxsize=1024)
 def parse_amz_date(text: bytes) -> int | None:
     """Seconds since the epoch, or None unless `text` is exactly `YYYYMMDD'T'HHMMSS'Z'` and a real time."""
-    if len(text) != 16 or text[8] != 0x54 or text[15] != 0x5A:  # T, Z
+    # The length is looked at before the cache, which must not be filled with what strangers send.
+    return _parse(text) if len(text) == 16 else None
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: bytes) -> int | None:
+    if text[8] != 0x54 or text[15] != 0x5A:  # T, Z
         return None
     day, clock = text[:8], text[9:15]
     if not (day.isdigit() and clock.isdigit()):

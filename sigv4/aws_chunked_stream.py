@@ -53,6 +53,18 @@ def parse_trailer_names(value: bytes, kind: PayloadKind) -> tuple[str, ...]:
     return tuple(names)
 
 
+def strip_aws_chunked(content_encoding: bytes) -> bytes | None:
+    """The Content-Encoding to store: without `aws-chunked`, which is of the transfer; None where nothing is left.
+
+    Framing kept in it is what reads back as a broken object (trinodb/aws-proxy#124, versity/versitygw#2398).
+
+    >>> strip_aws_chunked(b"aws-chunked,gzip")
+    b'gzip'
+    """
+    codings = [coding.strip() for coding in content_encoding.split(b",")]
+    return b",".join([c for c in codings if c and c.lower() != b"aws-chunked"]) or None
+
+
 class ChunkSigner:
     """The chain of signatures over chunks and trailer: each covers the one before, the first the request's.
 

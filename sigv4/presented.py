@@ -25,11 +25,11 @@ from .authorization_v4 import (
     parse_signed_headers,
     unsupported_mechanism,
 )
-from .aws_chunked_stream import parse_trailer_names
+from .aws_chunked_stream import ChunkDecoder, parse_trailer_names
 from .canonical import MAX_PATH_BYTES, canonical_path, fold, join_query, query_pairs, service_path
-from .errors import SignatureDoesNotMatch, SigV4Error
+from .errors import ContentSHA256Mismatch, SignatureDoesNotMatch, SigV4Error
 from .keys import VerifiedContext, signing_key
-from .presigned_url_v4 import is_presigned, is_sigv2, parse_presigned
+from .presigned_url_v4 import claims, parse_presigned
 
 #: The clock skew that AWS allows, in seconds.
 MAX_SKEW: Final = 900
@@ -89,23 +89,42 @@ class Presented:
     def verify(self, secret: str, *, body_sha256: str | None = None) -> VerifiedContext:
         """Compare in constant time. Raises SignatureDoesNotMatch, telling what was expected to be signed.
 
-        `body_sha256`: hex SHA-256 of the body received, needed where `payload` is BODY (ValueError without).
-        For SIGNED the caller must still hash the body (`PayloadHasher`) or have the node do so.
+        `body_sha256`: hex SHA-256 of the body received. Every service but S3 needs it (ValueError without). Where
+        it is given and another one was signed, ContentSHA256Mismatch is raised. For S3 and SIGNED, a caller that
+        gives none must hash the body as it passes (`PayloadHasher`), or have the node do so.
         """
+        if body_sha256 is None and self.service != "s3":
+            raise ValueError("the signature of this request covers the body: its SHA-256 is needed")
         canonical = self.canonical_request(body_sha256)
         key = signing_key(secret, self.date, self.region, self.service)
         string_to_sign = self.string_to_sign(canonical)
         if hmac.compare_digest(hmac.digest(key, string_to_sign, "sha256").hex().encode(), self._signature):
-            return self._verified(key)
+            return self._verified(key, body_sha256)
         # Some clients send a sub-delimiter such as "(" or "+" as it is, and sign it encoded, as AWS reads it.
         # The other spelling stands for the same bytes, so what is authorised does not change.
         if self.service == "s3" and (spelt := canonical_path(self.path)) != self.path:
             again = self.string_to_sign(self._canonical(spelt, body_sha256))
             if hmac.compare_digest(hmac.digest(key, again, "sha256").hex().encode(), self._signature):
-                return self._verified(key)
+                return self._verified(key, body_sha256)
         raise SignatureDoesNotMatch(details=_explain(self.access_key_id, string_to_sign, canonical))
 
-    def _verified(self, key: bytes) -> VerifiedContext:
+    def chunk_decoder(self, context: VerifiedContext) -> ChunkDecoder:
+        """The decoder for this request's aws-chunked body (ValueError where it has none).
+
+        `context` is what this request's own `verify` gave.
+        """
+        if self.decoded_length is None:
+            raise ValueError("the body is not aws-chunked")
+        return ChunkDecoder(
+            context if self.payload.chunks_signed else None,
+            kind=self.payload,
+            decoded_length=self.decoded_length,
+            trailers=self.trailers,
+        )
+
+    def _verified(self, key: bytes, body_sha256: str | None) -> VerifiedContext:
+        if body_sha256 is not None and self.payload_sha256 not in (None, body_sha256):
+            raise ContentSHA256Mismatch(self.payload_sha256 or "", body_sha256)
         return VerifiedContext(
             self.access_key_id, self.amz_date, self.scope, key, self._signature.decode("ascii")
         )
@@ -160,8 +179,7 @@ def parse(
         raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: the path is too long.")
     table, amz_names = _read_headers(headers)
     pairs = query_pairs(query_string)
-    claims_v4 = bool(pairs) and is_presigned(pairs)
-    claims_v2 = bool(pairs) and is_sigv2(pairs)
+    claims_v4, claims_v2 = claims(pairs) if pairs else (False, False)
     authorization = table.get(b"authorization")
     if authorization is not None:
         if claims_v4 or claims_v2:
@@ -370,6 +388,9 @@ def _present(
     if literal is not None:
         literal = fold(literal)
         kind = payload_kind(literal)
+        if kind is not PayloadKind.SIGNED and claim.credential.service != "s3":
+            # Only S3 has bodies that no signature covers.
+            raise SigV4Error("InvalidRequest", "The body of this request must be signed.")
     decoded_length: int | None = None
     trailers: tuple[str, ...] = ()
     if kind.chunked:

@@ -28,6 +28,7 @@ REQUIRED: Final = frozenset(
 )
 _OPTIONAL: Final = frozenset({b"X-Amz-Security-Token", b"X-Amz-Content-Sha256"})
 _KNOWN: Final = REQUIRED | _OPTIONAL
+_SIGV2: Final = frozenset({b"AWSAccessKeyId", b"Signature"})
 
 
 class PresignedQuery(NamedTuple):
@@ -43,14 +44,10 @@ class PresignedQuery(NamedTuple):
     rest: list[tuple[bytes, bytes]]
 
 
-def is_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> bool:
-    """True where the query claims SigV4: any one of the parameters is enough, so half a claim is an error."""
-    return any(name in REQUIRED for name, _ in pairs)
-
-
-def is_sigv2(pairs: Sequence[tuple[bytes, bytes]]) -> bool:
-    """True where the query claims SigV2 (`AWSAccessKeyId=…&Signature=…`)."""
-    return any(name in (b"AWSAccessKeyId", b"Signature") for name, _ in pairs)
+def claims(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bool]:
+    """Whether the query claims SigV4, and SigV2: any one parameter is enough, so half a claim is an error."""
+    names = {name for name, _ in pairs}
+    return not REQUIRED.isdisjoint(names), not _SIGV2.isdisjoint(names)
 
 
 def _refuse(message: str) -> NoReturn:
@@ -58,7 +55,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def parse_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> PresignedQuery:
-    """The parameters of a query for which `is_presigned` holds. Raises AuthorizationQueryParametersError."""
+    """The parameters of a query that claims SigV4. Raises AuthorizationQueryParametersError."""
     found: dict[bytes, bytes] = {}
     rest = []
     for pair in pairs:

@@ -374,6 +374,28 @@ def test_a_line_break_cannot_make_two_requests_look_alike() -> None:
     assert refusal(signed(), path=b"/b\n/k").code == "InvalidRequest"
 
 
+def test_other_services_verify_the_body() -> None:
+    sha256 = hashlib.sha256(b"Action=GetCallerIdentity").hexdigest()
+
+    def made(payload: str) -> sigv4.Presented:
+        headers = signed(b"/", b"", payload=payload, service="sts")
+        return sigv4.parse("GET", b"/", b"", headers, now=NOW, region="us-east-1", service="sts")
+
+    made(sha256).verify(SECRET, body_sha256=sha256)
+    with pytest.raises(sigv4.ContentSHA256Mismatch):
+        made(sha256).verify(SECRET, body_sha256=sigv4.EMPTY_SHA256)
+    with pytest.raises(ValueError, match="SHA-256 is needed"):
+        made(sha256).verify(SECRET)
+    with pytest.raises(sigv4.SigV4Error, match="must be signed"):
+        made("UNSIGNED-PAYLOAD")
+
+
+def test_only_aws_chunked_is_taken_off() -> None:
+    assert sigv4.strip_aws_chunked(b"aws-chunked") is None
+    assert sigv4.strip_aws_chunked(b"AWS-Chunked , gzip, zstd") == b"gzip,zstd"
+    assert sigv4.strip_aws_chunked(b"gzip") == b"gzip"
+
+
 def test_streaming_kinds_need_their_length_and_known_trailers() -> None:
     kind = PayloadKind.STREAMING_UNSIGNED_TRAILER.value
     length = (b"x-amz-decoded-content-length", b"5")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,12 @@ def test_secrets_are_compared_in_constant_time_only() -> None:
                 assert "signature" not in text or text == "name == _trailer_signature" or "b'" in text, (
                     f"{path.name}:{node.lineno} compares with ==: {text}"
                 )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_examples_in_docstrings_hold(path: Path) -> None:
+    module = importlib.import_module("sigv4" if path.stem == "__init__" else f"sigv4.{path.stem}")
+    assert doctest.testmod(module).failed == 0
 
 
 def test_modules_stay_readable() -> None:

@@ -45,12 +45,7 @@ def receive(
         hasher.verify()
     if presented.decoded_length is None:
         return presented, body
-    decoder = sigv4.ChunkDecoder(
-        context if presented.payload.chunks_signed else None,
-        kind=presented.payload,
-        decoded_length=presented.decoded_length,
-        trailers=presented.trailers,
-    )
+    decoder = presented.chunk_decoder(context)
     pieces = [bytes(p) for i in range(0, len(body), 60_000) for p in decoder.feed(body[i : i + 60_000])]
     return presented, b"".join([*pieces, *decoder.finish()])
 
