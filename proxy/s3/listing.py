@@ -18,7 +18,7 @@ from lxml import etree
 
 from proxy.s3.errors import XML_DECLARATION, XMLNS, BadNodeAnswer, Refusal, element, invalid_argument
 from proxy.s3.target import Query, encode_query, key_problem, physical_problem
-from proxy.s3.url_names import url_decode, url_encode, xml_name
+from proxy.s3.url_names import url_decode, url_encode, xml_name, xml_names
 from proxy.s3.xml_read import NotXML, child, children, local, parse_xml, text_of
 
 MAX_KEYS: Final = 1000
@@ -193,7 +193,7 @@ _LEAVES: Final = "LastModified|ETag|Size|StorageClass|IsLatest|VersionId|Checksu
 _OWNERS_BY_REPLACEMENT: Final = 4
 _INTERNAL: Final = re.compile(r"<Internal><K>[0-9]*</K><M>[0-9]*</M></Internal>")
 _OWNER: Final = re.compile("<Owner>.*?</Owner>")
-_ITEM_KEY: Final = re.compile(r"((?:Contents|Version|DeleteMarker)><Key>|CommonPrefixes><Prefix>)([^<]*)<")
+_NAMES: Final = tuple((opening, re.compile(f"{opening}([^<]*)")) for opening in _OPENINGS)
 
 
 @lru_cache(maxsize=1024)
@@ -214,7 +214,7 @@ def _grammar(prefix: str) -> re.Pattern[str]:
 
 
 def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page | None:
-    if "<!" in text:
+    if "!" in text and "<!" in text:
         return None
     first = _FIRST_ITEM.search(text)
     if first is None:
@@ -243,10 +243,25 @@ def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page |
         items = _INTERNAL.sub("", items)
     if not listing.url and ("%" in items or "+" in items):
         try:
-            items = _ITEM_KEY.sub(lambda m: f"{m[1]}{xml_name(url_decode(m[2]))}<", items)
+            items = _decode_names(items)
         except UnicodeDecodeError:
             return None
     return _Page(frame, items, items.count("</Contents>") + items.count("</CommonPrefixes>"))
+
+
+def _decode_names(items: str) -> str:
+    """The names of all items, decoded and written as XML; raises UnicodeDecodeError."""
+    for opening, pattern in _NAMES:
+        if opening not in items:
+            continue
+        parts = pattern.split(items)
+        # All names at once, parted by what none of them holds: a call for each costs three times as much.
+        names = url_decode("\0".join(parts[1::2])).split("\0")
+        if len(names) != len(parts) // 2:
+            names = [url_decode(name) for name in parts[1::2]]
+        parts[1::2] = [opening + name for name in xml_names(names)]
+        items = "".join(parts)
+    return items
 
 
 def _replace_owners(items: str, owned: str) -> str:

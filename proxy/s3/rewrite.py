@@ -8,8 +8,8 @@ again with virtual names. CompleteMultipartUpload and CopyObject may answer 200,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lxml import etree
@@ -60,7 +60,6 @@ _OURS: Final = frozenset(
 #: Codes of a node that is full or busy; trying again can help, so that they stay themselves.
 _BUSY: Final = frozenset({"SlowDown", "ServiceUnavailable", "XMinioServerNotInitialized", "InternalError"})
 _STATUS_CODES: Final[Mapping[int, Code]] = {
-    304: Code.PRECONDITION_FAILED,
     400: Code.INVALID_REQUEST,
     404: Code.NO_SUCH_KEY,
     405: Code.METHOD_NOT_ALLOWED,
@@ -101,19 +100,62 @@ class Names:
 _URL: Final = re.compile(r"https?://[^\s'\"<>]+")
 
 
-def node_error(status: int, body: bytes, names: Names) -> S3Error:
+def node_error(
+    status: int,
+    body: bytes,
+    *,
+    bucket: str,
+    key: str,
+    node_bucket: str,
+    prefix: str,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> S3Error:
     """A node's error for the client: its code, status and sentence; never its bucket, key, resource, host or id.
 
-    An error about the gate's own credentials or bucket is a malfunction, told as 500 InternalError. A body that
-    cannot be read leaves the status to speak.
+    `bucket`, `key` are the client's names, `node_bucket`, `prefix` the node's. An error about the gate's own
+    credentials or bucket is a malfunction, told as 500 InternalError. A body that cannot be read leaves the
+    status to speak. Of `headers` only what tells of delete markers goes on.
     """
+    names = Names(node_bucket, prefix, bucket)
     try:
         root = parse_xml(body.strip(), max_bytes=MAX_RESULT_BYTES, max_elements=256)
     except NotXML:
-        return _by_status(status)
+        return plain_error(status, headers, key=key)
     if local(root) != "Error":
-        return _by_status(status)
-    return _read_error(root, status, names)
+        return plain_error(status, headers, key=key)
+    failure = _read_error(root, status, names)
+    return replace(failure, headers=(*failure.headers, *_marker_headers(headers)))
+
+
+def plain_error(status: int, headers: Iterable[tuple[bytes, bytes]] = (), *, key: str = "k") -> S3Error:
+    """A node's error without a document, as HEAD's are: the status speaks, and MinIO's own header names the code.
+
+    `key` is '' for what concerns a bucket.
+    """
+    headers = list(headers)
+    named = next((value.decode("latin-1") for name, value in headers if name == b"x-minio-error-code"), "")
+    known = _KNOWN.get(named)
+    if known is not None and known.status == status and named not in _OURS:
+        failure = error(known)
+    elif named in _OURS:
+        failure = error(Code.INTERNAL_ERROR, _REFUSED_US)
+    elif status == 403:
+        failure = error(Code.ACCESS_DENIED, _NOT_ALLOWED)
+    elif status == 404 and not key:
+        failure = error(Code.INTERNAL_ERROR, _REFUSED_US)
+    else:
+        failure = _by_status(status)
+    return replace(failure, headers=(*failure.headers, *_marker_headers(headers)))
+
+
+_KNOWN: Final = {code.wire: code for code in Code}
+_REFUSED_US: Final = "The storage node refused the gate. Please tell the node's operator."
+_NOT_ALLOWED: Final = "The storage node does not allow this. Please ask the node's operator."
+_MARKER_HEADERS: Final = frozenset({b"x-amz-delete-marker", b"x-amz-version-id"})
+
+
+def _marker_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(pair for pair in headers if pair[0] in _MARKER_HEADERS)
 
 
 def _read_error(root: etree._Element, status: int, names: Names) -> S3Error:
@@ -218,7 +260,8 @@ def read_deleted(
 ) -> tuple[tuple[Deleted, ...], tuple[tuple[Doomed, S3Error], ...]] | S3Error:
     """The outcome of each object of a DeleteObjects, by virtual keys.
 
-    Raises `BadNodeAnswer` for a key outside the workspace.
+    An object that the answer does not name is in doubt: when one version id of several is malformed, MinIO
+    answers an empty `<Deleted>` for another object. Raises `BadNodeAnswer` for a key outside the workspace.
     """
     root = _result(status, body, "DeleteResult", names, MAX_LIST_BYTES)
     if isinstance(root, S3Error):
@@ -231,6 +274,7 @@ def read_deleted(
             text_of(child(node, "DeleteMarkerVersionId")) or None,
         )
         for node in children(root, "Deleted")
+        if child(node, "Key") is not None
     )
     failed = tuple(
         (

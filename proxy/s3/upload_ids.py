@@ -45,12 +45,11 @@ def make_upload_id(upload: UploadId, seal: Callable[[bytes], str]) -> str:
     return "2." + base64.urlsafe_b64encode(sealed.encode("utf-8")).decode("ascii").rstrip("=")
 
 
-def read_upload_id(
-    text: str, workspace: str, key: str, open_sealed: Callable[[str], bytes | None]
-) -> UploadId | Refusal:
-    """What `text` stands for, if it was made here for this workspace and key; else 404 NoSuchUpload.
+def read_upload_id(text: str, key: str, open_sealed: Callable[[str], bytes | None]) -> UploadId | Refusal:
+    """What `text` stands for, if it was made here for this key; else 404 NoSuchUpload.
 
-    `open_sealed` undoes the seal and gives None for what it did not make.
+    `open_sealed` undoes the seal and gives None for what it did not make. The workspace is known only after
+    admission: the caller compares it then.
     """
     unknown = error(Code.NO_SUCH_UPLOAD)
     if len(text) > MAX_ID or not _URL_SAFE.fullmatch(text) or text[:2] not in ("1.", "2."):
@@ -75,4 +74,4 @@ def read_upload_id(
     ):
         return unknown
     upload = UploadId(*fields)
-    return upload if (upload.workspace, upload.key) == (workspace, key) else unknown
+    return upload if upload.key == key else unknown
