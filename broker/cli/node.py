@@ -9,7 +9,7 @@ import click
 from broker.cli.command import Group, Session, pass_session, secret_from_stdin
 from broker.cli.failures import usage
 
-COLUMNS = ("name", "endpoint", "region", "creator", "reachable", "created_at")
+COLUMNS = ("name", "endpoint", "region", "created_by", "checks_payload", "checked_at")
 
 
 @click.group(cls=Group)

@@ -7,7 +7,7 @@ import click
 from broker.cli.command import Group, Session, pass_session
 from broker.cli.failures import usage
 
-COLUMNS = ("name", "node", "bucket", "prefix", "kind", "default", "created_at")
+COLUMNS = ("name", "node", "kind", "bucket", "prefix", "default", "may_create")
 RIGHT = click.Choice(["create", "manage"])
 
 

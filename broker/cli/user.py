@@ -7,7 +7,7 @@ import click
 from broker.cli.command import Group, Session, pass_session, secret_from_stdin
 from broker.cli.failures import usage
 
-COLUMNS = ("name", "email", "admin", "enabled", "groups", "created_at")
+COLUMNS = ("user", "email", "admin", "enabled", "groups")
 
 
 @click.group(cls=Group)

@@ -7,7 +7,7 @@ import click
 from broker.cli.command import Group, Session, pass_session
 from broker.cli.params import WORKSPACE
 
-COLUMNS = ("bucket", "owner", "root", "permission", "public", "used_bytes", "created_at")
+COLUMNS = ("bucket", "owner", "root", "permission", "public", "used_bytes", "used_objects")
 
 
 @click.group(cls=Group)

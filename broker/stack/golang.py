@@ -146,6 +146,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], show: Show) -> 
             step = " ".join(command[1:4])
             raise BuildFailed(f"`{Path(command[0]).name} {step} …` failed:\n" + "\n".join(last))
     finally:
+        process.stdout.close()
         if process.poll() is None:
             process.kill()
             process.wait()
