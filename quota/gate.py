@@ -20,6 +20,7 @@ _VERBS: Final = (
     "begin_upload",
     "end_upload",
     "buckets",
+    "uploads",
     "renew",
     "leave",
 )
@@ -227,15 +228,30 @@ class Gate:
         reply = await self.run("end_upload", workspace, upload)
         return denial(reply) or int(reply[1])
 
-    async def buckets(self, access_key_id: str, limit: int = 10_000) -> list[tuple[str, int]] | Denial:
-        """Return the (name, created in ms) of every bucket that ListBuckets shows."""
+    async def buckets(
+        self, access_key_id: str, limit: int = 10_000
+    ) -> tuple[str, list[tuple[str, int]]] | Denial:
+        """Return the caller's user id and the (name, created in ms) of every bucket that ListBuckets shows."""
         if not self.epoch:
             return NOT_READY
         reply = await self.run("buckets", access_key_id, limit)
         refused = denial(reply)
         if refused is not None:
             return refused
-        return [(text(reply[i]), int(reply[i + 1])) for i in range(2, len(reply), 2)]
+        return text(reply[1]), [(text(reply[i]), int(reply[i + 1])) for i in range(2, len(reply), 2)]
+
+    async def uploads(self, workspace: str, limit: int = 10_000) -> list[tuple[str, str]] | Denial:
+        """Return the (id, JSON record) of the multipart uploads in progress of a workspace."""
+        reply = await self.run("uploads", workspace, limit)
+        refused = denial(reply)
+        if refused is not None:
+            return refused
+        return [(text(reply[i]), text(reply[i + 1])) for i in range(1, len(reply), 2)]
+
+    async def user_of(self, access_key_id: str) -> str | None:
+        """Return the user of a credential, or None where there is no such credential."""
+        record = await self.record("CREDENTIALS", access_key_id)
+        return None if record is None else str(record["user"])
 
     async def aclose(self, seconds: float = 2.0) -> None:
         """Tell what is still owed, for at most `seconds`, then stop."""

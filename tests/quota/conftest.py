@@ -28,7 +28,9 @@ class World:
     sealer: Sealer
     versions: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
-    async def define(self, kind: Any, id: str, value: dict[str, Any] | None, revoke: tuple[str, ...] = ()) -> int:
+    async def define(
+        self, kind: Any, id: str, value: dict[str, Any] | None, revoke: tuple[str, ...] = ()
+    ) -> int:
         return await self.live.apply([Change(kind, id, next(self.versions), value)], revoke)
 
     async def limit(self, id: str, **limit: Any) -> None:

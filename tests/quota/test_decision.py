@@ -89,7 +89,9 @@ async def test_grants_by_group_and_everyone(world: World) -> None:
 
 async def test_an_expired_grant_gives_nothing_and_an_older_change_loses(world: World) -> None:
     past = int(time.time() * 1000) - 1
-    await world.define("grant", "ws1|u:bob", {"share": "share1", "permission": 1, "expires": past, "chain": []})
+    await world.define(
+        "grant", "ws1|u:bob", {"share": "share1", "permission": 1, "expires": past, "chain": []}
+    )
     assert await code(world, "B", "alice.photos") == "AccessDenied"
     from quota import Change
 
@@ -116,11 +118,11 @@ async def test_renaming_moves_the_name_and_nothing_else(world: World) -> None:
 
 
 async def test_listing_buckets(world: World) -> None:
-    assert await world.gate.buckets("A") == [("photos", 1_700_000_000_000)]
-    assert await world.gate.buckets("B") == [("alice.photos", 1_700_000_000_000)]
-    assert await world.gate.buckets("C") == []
+    assert await world.gate.buckets("A") == ("alice", [("photos", 1_700_000_000_000)])
+    assert await world.gate.buckets("B") == ("bob", [("alice.photos", 1_700_000_000_000)])
+    assert await world.gate.buckets("C") == ("carol", [])
     await world.define("grant", "ws1|u:bob", None)
-    assert await world.gate.buckets("B") == []
+    assert await world.gate.buckets("B") == ("bob", [])
 
 
 async def test_nothing_is_decided_outside_the_epoch(world: World) -> None:

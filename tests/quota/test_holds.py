@@ -8,10 +8,20 @@ from quota import Admitted, Denial, DenialCode, Outcome, Settlement
 from tests.quota.conftest import World
 
 
-async def put(world: World, hold: str, size: int, key: bytes = b"k", kind: str = "put", **more: object) -> str:
+async def put(
+    world: World, hold: str, size: int, key: bytes = b"k", kind: str = "put", **more: object
+) -> str:
     objects = 0 if kind == "delete" else 1
     answer = await world.gate.admit(
-        "A", "photos", 2, kind, hold, key, size=size, objects=objects, **more  # type: ignore[arg-type]
+        "A",
+        "photos",
+        2,
+        kind,
+        hold,
+        key,
+        size=size,
+        objects=objects,
+        **more,  # type: ignore[arg-type]
     )
     return answer.code.value if isinstance(answer, Denial) else answer.duty
 
@@ -54,7 +64,9 @@ async def test_a_put_is_held_then_charged_at_four_levels(world: World) -> None:
 async def test_an_overwrite_is_charged_the_difference_and_a_delete_gives_back(world: World) -> None:
     await store(world, 100)
     assert await put(world, "h2", 30) == "read"
-    assert await settle(world, "h2", Outcome.DONE, base_bytes=100, base_objects=1, bytes=30, objects=1) == "ok"
+    assert (
+        await settle(world, "h2", Outcome.DONE, base_bytes=100, base_objects=1, bytes=30, objects=1) == "ok"
+    )
     assert await charged(world) == (30, 1)
     assert await put(world, "h3", 0, kind="delete") == "read"
     assert await settle(world, "h3", Outcome.DONE, base_bytes=30, base_objects=1) == "ok"
@@ -130,7 +142,9 @@ async def test_the_duty_to_read_passes_on_when_the_reader_leaves(world: World) -
     assert await charged(world) == (20, 1)
 
 
-@pytest.mark.parametrize("limit", ["w:ws1", "w:@alice", "w:*", "u:alice", "u:*", "ur:alice:root1", "ur:*:root1", "r:root1"])
+@pytest.mark.parametrize(
+    "limit", ["w:ws1", "w:@alice", "w:*", "u:alice", "u:*", "ur:alice:root1", "ur:*:root1", "r:root1"]
+)
 async def test_no_level_lets_one_byte_too_many_through(world: World, limit: str) -> None:
     await world.limit(limit, bytes=100)
     await store(world, 60, b"a", "h1")
@@ -216,7 +230,9 @@ async def begin(world: World, upload: str = "up1", key: bytes = b"k") -> None:
 
 
 async def part(world: World, hold: str, number: int, size: int, upload: str = "up1") -> str:
-    answer = await world.gate.admit("A", "photos", 2, "part", hold, b"k", size=size, upload=upload, part=number)
+    answer = await world.gate.admit(
+        "A", "photos", 2, "part", hold, b"k", size=size, upload=upload, part=number
+    )
     return answer.code.value if isinstance(answer, Denial) else answer.duty
 
 

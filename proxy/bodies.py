@@ -1,0 +1,131 @@
+"""Request bodies on their way to a node: counted, checked as they pass, the last piece held back until it may go.
+
+None of it buffers more than one piece (protocol, rule 15), but for documents and small objects, which are bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+import sigv4
+from proxy.call import Call, ClientGone
+
+#: Bodies up to this many bytes are read whole, so that head and body go out in one write.
+SMALL: Final = 64 * 1024
+
+Release = Callable[[], Awaitable[None]]
+
+
+async def received(call: Call) -> AsyncIterator[bytes]:
+    """Yield the body as the client sends it. Raises `ClientGone` when it stops before the end."""
+    receive = call.receive
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        call.check()
+        piece: bytes = message["body"]
+        if piece:
+            call.bytes_in += len(piece)
+            if call.transfer is not None:
+                call.transfer.bytes = call.bytes_in
+            yield piece
+        if not message["more_body"]:
+            return
+
+
+def decoder_of(call: Call, decoded_length: int) -> sigv4.ChunkDecoder | None:
+    """Return the decoder of an aws-chunked body, None for any other."""
+    presented = call.presented
+    if not presented.payload.chunked:
+        return None
+    return sigv4.ChunkDecoder(
+        call.context if presented.payload.chunks_signed else None,
+        kind=presented.payload,
+        decoded_length=decoded_length,
+        trailers=presented.trailers,
+    )
+
+
+async def whole(call: Call, limit: int) -> bytes:
+    """Return the whole body, decoded and verified against everything that its signature says.
+
+    Raises `SigV4Error` for one that is not what was signed, or longer than `limit` bytes; `ClientGone`.
+    """
+    presented = call.presented
+    decoder = decoder_of(call, presented.decoded_length or 0)
+    parts: list[bytes] = []
+    size = 0
+    async for piece in received(call):
+        decoded = [piece] if decoder is None else [bytes(view) for view in decoder.feed(piece)]
+        size += sum(map(len, decoded))
+        if size > limit:
+            raise sigv4.SigV4Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size.")
+        parts += decoded
+    if decoder is not None:
+        parts += decoder.finish()
+        call.trailers = decoder.trailer_values
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    if presented.payload_sha256 is not None and hashlib.sha256(body).hexdigest() != presented.payload_sha256:
+        raise sigv4.ContentSHA256Mismatch(presented.payload_sha256, hashlib.sha256(body).hexdigest())
+    return body
+
+
+async def plain(
+    call: Call, length: int, release: Release, hasher: sigv4.PayloadHasher | None
+) -> AsyncIterator[bytes]:
+    """Yield a body of `length` bytes; its last piece only after `release`, and after `hasher` has agreed."""
+    left = length
+    async for piece in received(call):
+        left -= len(piece)
+        if hasher is not None:
+            hasher.update(piece)
+        if left <= 0:
+            if left < 0:
+                raise sigv4.IncompleteBody
+            if hasher is not None:
+                hasher.verify()
+            await release()
+            call.check()
+        yield piece
+    if left:
+        raise sigv4.IncompleteBody
+
+
+async def decoded(
+    call: Call,
+    decoder: sigv4.ChunkDecoder,
+    release: Release,
+    framer: sigv4.UnsignedChunkFramer | None,
+) -> AsyncIterator[bytes]:
+    """Yield the payload of an aws-chunked body; its last byte only after all of it has held, and after `release`.
+
+    With a `framer` the payload is framed again, without signatures, so that the node too has the trailer.
+    """
+    async for piece in received(call):
+        views: list[bytes | bytearray | memoryview] = list(decoder.feed(piece))
+        if framer is not None:
+            views = [framed for view in views for framed in framer.frame(view)]
+        if views:
+            yield views[0] if len(views) == 1 and isinstance(views[0], bytes) else b"".join(views)
+    last: list[bytes | bytearray | memoryview] = list(decoder.finish())
+    await release()
+    call.check()
+    if framer is not None:
+        last = [framed for view in last for framed in framer.frame(view)]
+        last.append(framer.end(decoder.trailer_values))
+    if last:
+        yield b"".join(last)
+
+
+def sha256(document: bytes) -> str:
+    """Return the hex SHA-256 of a document that goes to a node."""
+    return hashlib.sha256(document).hexdigest()
+
+
+def md5(document: bytes) -> bytes:
+    """Return the Content-MD5 of a document (RFC 1864), which S3 demands of DeleteObjects."""
+    return base64.b64encode(hashlib.md5(document, usedforsecurity=False).digest())

@@ -1,0 +1,176 @@
+"""One request on its way through the proxy: what is known of it, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from binascii import hexlify
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from proxy.s3.errors import S3Error, render
+
+if TYPE_CHECKING:
+    from proxy.mutation import Mutation
+    from proxy.s3.plan import Plan
+    from proxy.server import Connection
+    from proxy.transfers import Transfer
+    from proxy.worker import Worker
+    from quota import Admitted
+    from sigv4 import Presented, VerifiedContext
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class ClientGone(Exception):
+    """The client went away, or was cut: nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer that the gate makes itself. `headers` lower-case; content-length and request id are added."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+XML: Final = ((b"content-type", b"application/xml"),)
+
+
+class Call:
+    """A request, and the facts that the steps add to it, in the order of the steps.
+
+    `status` is 0 until an answer begins; `bytes_in` and `bytes_out` count payload.
+    """
+
+    __slots__ = (
+        "access_key_id",
+        "admitted",
+        "bytes_in",
+        "bytes_out",
+        "code",
+        "connection",
+        "context",
+        "headers",
+        "method",
+        "mutation",
+        "operation",
+        "plan",
+        "presented",
+        "receive",
+        "request_id",
+        "scope",
+        "send",
+        "started",
+        "status",
+        "task",
+        "trailers",
+        "transfer",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+        self.worker = worker
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.connection: Connection = scope["extensions"]["wio"]
+        self.method: str = scope["method"]
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.request_id = hexlify(os.urandom(8)).upper()
+        self.started = time.perf_counter()
+        self.operation = "-"
+        self.access_key_id = "-"
+        self.code = ""
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        # Set by the steps in turn, before anything reads them: `is_planned` and `is_admitted` tell which are there.
+        self.plan: Plan = cast("Plan", None)
+        self.presented: Presented = cast("Presented", None)
+        self.context: VerifiedContext = cast("VerifiedContext", None)
+        self.admitted: Admitted = cast("Admitted", None)
+        self.transfer: Transfer | None = None
+        self.mutation: Mutation | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.trailers: dict[str, str] = {}
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the request has come as far as a plan."""
+        return bool(self.plan)
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the live state has admitted it."""
+        return bool(self.admitted)
+
+    def check(self) -> None:
+        """Raise `ClientGone` when this request may not move another byte: cut, or the lease has ended (rule 13)."""
+        transfer = self.transfer
+        if (transfer is not None and transfer.cut_by is not None) or not self.worker.lease.is_valid():
+            self.connection.abort()
+            raise ClientGone
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head of an answer; the request id is added to `headers`."""
+        self.status = status
+        headers.append((b"x-amz-request-id", self.request_id))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def answer(self, answer: Answer) -> None:
+        """Send a whole answer."""
+        body = answer.body
+        headers = [*answer.headers]
+        if answer.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self.begin(answer.status, headers)
+        if self.method == "HEAD":
+            body = b""
+        self.bytes_out += len(body)
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def refuse(self, failure: S3Error) -> None:
+        """Answer with an error. A body that was not read is read and dropped a while, so that the answer is seen."""
+        self.code = failure.code
+        plan = self.plan if self.is_planned else None
+        body = render(
+            failure,
+            resource=self.scope["raw_path"].decode("utf-8", "replace"),
+            request_id=self.request_id.decode(),
+            host_id=self.request_id.decode(),
+            bucket=plan.bucket if plan else None,
+            key=plan.key if plan else None,
+            head=self.method == "HEAD",
+        )
+        await self.answer(Answer(failure.status, (*XML, *failure.headers), body))
+
+    def stop(self) -> None:
+        """End this request at once, whatever it waits for: it was cut, or its client is gone.
+
+        A change that the node has wholly received is awaited for up to a lease, so that it can be told how it
+        ended (protocol, rule 14); nothing more of it reaches the client either way.
+        """
+        self.connection.abort()
+        task = self.task
+        if task is None or task.done():
+            return
+        if self.mutation is not None and self.mutation.released:
+            asyncio.get_running_loop().call_later(self.worker.settings.lease_seconds, task.cancel)
+        else:
+            task.cancel()
+
+
+def header(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the first value of a header of a node's answer."""
+    for known, value in headers:
+        if known == name:
+            return value
+    return None

@@ -1,0 +1,173 @@
+"""A request from its first byte to its last, in the seven steps of the design (section 4): read from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import structlog
+
+import sigv4
+from proxy import denials
+from proxy.call import Answer, Call, ClientGone, Receive, Scope, Send
+from proxy.mutation import Denied
+from proxy.nodes import NodeUnknown
+from proxy.operations import RUNNERS
+from proxy.s3.errors import BadNodeAnswer, Code, Refusal, S3Error, error
+from proxy.s3.plan import make_plan
+from proxy.s3.target import parse_target
+from proxy.server import ClientDisconnected
+from proxy.upstream import ConnectError, ConnectTimeout, PoolTimeout, UpstreamError
+from proxy.worker import Worker
+from quota.gate import GateUnavailable
+
+log = structlog.get_logger("proxy.handler")
+
+REDIS_GONE: Final = error(
+    Code.SLOW_DOWN, "The gate's live state cannot be reached now. Try again in a moment."
+)
+NODE_GONE: Final = error(Code.SERVICE_UNAVAILABLE, "The storage behind this workspace cannot be reached now.")
+NODE_FAILED: Final = error(
+    Code.INTERNAL_ERROR, "The storage behind this workspace did not answer as it should."
+)
+TOO_MANY: Final = error(
+    Code.SLOW_DOWN, "This credential has too many requests at once. Wait for some to end."
+)
+
+
+class Handler:
+    """Answers S3 requests; one for a worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._busy: dict[str, int] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call = Call(self._worker, scope, receive, send)
+        try:
+            refusal = await self._serve(call)
+            if refusal is not None:
+                await self._refuse(call, refusal)
+        except (ClientGone, ClientDisconnected):
+            call.connection.abort()
+        except asyncio.CancelledError:
+            call.connection.abort()
+            if call.task is None or not call.connection.is_disconnected:
+                raise
+            # Ours, by `Call.stop`: this request ends here, and nothing else does.
+            call.task.uncancel()
+        finally:
+            if call.transfer is not None:
+                self._worker.transfers.finish(call.transfer)
+            self._record(call)
+
+    async def _serve(self, call: Call) -> S3Error | None:
+        """Carry a request out. Returns what is to be refused; None when it has been answered."""
+        worker, scope, headers = self._worker, call.scope, call.headers
+
+        # 1. Parse, once: what is authorised below is what is forwarded.
+        target = parse_target(
+            scope["raw_path"], scope["query_string"], _host(headers), domains=worker.settings.domains
+        )
+        if isinstance(target, Refusal):
+            return target
+
+        # 2. Verify.
+        try:
+            call.presented = presented = sigv4.parse(
+                call.method,
+                scope["raw_path"],
+                scope["query_string"],
+                headers,
+                now=time.time(),
+                region=worker.settings.region,
+            )
+            call.access_key_id = access_key_id = presented.access_key_id
+            credential = worker.credentials.known(access_key_id) or await worker.credentials.find(
+                access_key_id
+            )
+            if credential is None or credential.kind == "link":
+                return denials.UNKNOWN_KEY
+            call.context = presented.verify(credential.secret)
+        except sigv4.SigV4Error as failure:
+            return _of_signature(failure)
+        except GateUnavailable:
+            return REDIS_GONE
+        if not credential.has_token(presented.session_token):
+            return error(Code.INVALID_TOKEN)
+
+        # 3. Plan.
+        plan = make_plan(call.method, target, headers)
+        if isinstance(plan, Refusal):
+            return plan
+        call.plan, operation = plan, plan.operation
+        call.operation = operation.name
+
+        # 4. Admit, 5. forward, 6. relay, 7. settle: by what the operation is.
+        busy = self._busy.get(access_key_id, 0)
+        if busy >= worker.settings.transfers_per_credential:
+            return TOO_MANY
+        self._busy[access_key_id] = busy + 1
+        try:
+            answer = await RUNNERS[operation.name](call)
+        except Denied as denied:
+            return denials.explain(denied.denial, plan.bucket or "")
+        except sigv4.SigV4Error as failure:
+            return _of_signature(failure)
+        except GateUnavailable:
+            return REDIS_GONE
+        except (ConnectError, ConnectTimeout, PoolTimeout) as failure:
+            log.warning("node_unreachable", request_id=call.request_id.decode(), error=type(failure).__name__)
+            return NODE_GONE
+        except (UpstreamError, NodeUnknown, BadNodeAnswer) as failure:
+            log.warning("node_failed", request_id=call.request_id.decode(), error=type(failure).__name__)
+            return NODE_FAILED
+        finally:
+            self._busy[access_key_id] -= 1
+            if not self._busy[access_key_id]:
+                del self._busy[access_key_id]
+        if isinstance(answer, Answer):
+            await call.answer(answer)
+            return None
+        return answer
+
+    async def _refuse(self, call: Call, refusal: S3Error) -> None:
+        call.code = refusal.code
+        if call.status:
+            # The answer had begun: an end that looks clean would make a short body look whole.
+            call.connection.abort()
+            return
+        await call.refuse(refusal)
+
+    def _record(self, call: Call) -> None:
+        seconds = time.perf_counter() - call.started
+        client = call.scope.get("client")
+        self._worker.metrics.request(
+            call.operation, call.status, call.code, seconds, call.bytes_in, call.bytes_out
+        )
+        self._worker.access_log.request(
+            call.request_id,
+            client[0] if client else "-",
+            call.access_key_id,
+            call.admitted.user if call.is_admitted else "-",
+            call.method,
+            call.scope["raw_path"],
+            call.operation,
+            call.status,
+            call.code,
+            call.bytes_in,
+            call.bytes_out,
+            seconds,
+        )
+
+
+def _host(headers: list[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"host":
+            return value
+    return b""
+
+
+def _of_signature(failure: sigv4.SigV4Error) -> S3Error:
+    return S3Error(failure.code, failure.status, failure.message, tuple(failure.details.items()))

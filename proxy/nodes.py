@@ -1,0 +1,117 @@
+"""Storage nodes as the worker knows them, and requests to them: signed here, with their own credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+import sigv4
+from proxy.upstream import Exchange, Origin, Timeouts, Upstream
+from quota import Sealer, SealError
+from quota.gate import Gate
+
+#: Seconds that a node's definition is trusted when no revocation says otherwise.
+_FRESH: Final = 300.0
+
+
+class NodeUnknown(Exception):
+    """A workspace names a node whose definition is not there, or cannot be read: a malfunction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An S3 backend. `host` is the Host header that requests carry, and that is signed."""
+
+    id: str
+    origin: Origin
+    host: bytes
+    region: str
+    access_key_id: str
+    secret: str = field(repr=False)
+    checks_payload: bool = False
+
+
+class Nodes:
+    """The nodes in use, and the way to them."""
+
+    def __init__(self, gate: Gate, sealer: Sealer, upstream: Upstream, timeouts: Timeouts) -> None:
+        self._gate = gate
+        self._sealer = sealer
+        self._upstream = upstream
+        self._timeouts = timeouts
+        self._known: dict[str, tuple[Node, float]] = {}
+        self._second = -1
+        self._amz_date = ""
+
+    async def find(self, node: str) -> Node:
+        """Return a node's definition. Raises `NodeUnknown`, and `GateUnavailable` when Redis cannot be asked."""
+        known = self._known.get(node)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        record = await self._gate.record("NODES", node)
+        if record is None:
+            raise NodeUnknown(node)
+        try:
+            secret = self._sealer.open(record["secret"], b"node:" + node.encode()).decode()
+        except SealError as error:
+            raise NodeUnknown(node) from error
+        parts = urlsplit(record["endpoint"])
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        addresses = record.get("addresses") or ()
+        origin = Origin(parts.scheme, parts.hostname or "", port, addresses[0] if addresses else None)
+        found = Node(
+            node,
+            origin,
+            parts.netloc.rpartition("@")[2].encode("ascii"),
+            record["region"],
+            record["access_key_id"],
+            secret,
+            bool(record.get("checks_payload")),
+        )
+        self._known[node] = (found, time.monotonic() + _FRESH)
+        return found
+
+    def forget(self, node: str) -> None:
+        """Drop a definition that changed."""
+        self._known.pop(node, None)
+
+    async def request(
+        self,
+        node: Node,
+        method: bytes,
+        path: bytes,
+        query: bytes = b"",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        payload_sha256: str = sigv4.EMPTY_SHA256,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        read_seconds: float | None = None,
+    ) -> Exchange:
+        """Sign a request with the node's credentials and send it; return the exchange once its answer has begun.
+
+        `path` and `query` are canonical (`proxy.s3.target`). Raises `UpstreamError`, whose `body_sent` says whether
+        the node may have all of it.
+        """
+        now = int(time.time())
+        if now != self._second:
+            self._second, self._amz_date = now, sigv4.format_amz_date(now)
+        signed = [(b"host", node.host), *headers]
+        signed += sigv4.sign(
+            method,
+            path,
+            query,
+            signed,
+            access_key_id=node.access_key_id,
+            secret=node.secret,
+            amz_date=self._amz_date,
+            region=node.region,
+            payload_sha256=payload_sha256,
+        )
+        timeouts = self._timeouts
+        if read_seconds is not None:
+            timeouts = Timeouts(timeouts.connect, read_seconds, timeouts.write, timeouts.pool)
+        target = path + b"?" + query if query else path
+        return await self._upstream.exchange(node.origin, method, target, signed, body, timeouts)

@@ -1,0 +1,199 @@
+"""The holds of one DeleteObjects: many keys joined, read, released and settled together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from proxy.call import Call
+from proxy.mutation import Base
+from proxy.operations.relaying import look
+from proxy.s3.errors import S3Error
+from proxy.s3.listing import Kind, Listing
+from proxy.s3.url_names import url_decode
+from proxy.s3.xml_read import Doomed, child, children, parse_xml, text_of
+from proxy.s3.xml_write import Deleted
+from quota import Denial, Outcome, Settlement, new_id
+
+#: Keys joined, and settled, in one script call: a script holds up every other.
+_BATCH: Final = 100
+#: Looks at single keys that run at once.
+_LOOKS: Final = 16
+#: From how many keys on a listing may tell their sizes more cheaply than as many looks.
+_LIST_FROM: Final = 8
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Member:
+    doomed: Doomed
+    hold: str
+    duty: str = ""
+    base: Base | None = None
+
+
+class DeletionGroups:
+    """Use as a context manager: what has no outcome when it ends is none before the release, doubt after."""
+
+    def __init__(self, call: Call, objects: Sequence[Doomed]) -> None:
+        self._call = call
+        self._members = [_Member(doomed, new_id()) for doomed in objects]
+        self._released = False
+        self._ended = False
+        #: Objects whose hold was refused; they are not sent.
+        self.left_out: list[Doomed] = []
+
+    @property
+    def ready(self) -> list[Doomed]:
+        """The objects that may be deleted."""
+        return [member.doomed for member in self._members]
+
+    async def join(self) -> Denial | None:
+        """Join the groups of all keys."""
+        call = self._call
+        for i in range(0, len(self._members), _BATCH):
+            batch = self._members[i : i + _BATCH]
+            duties = await call.worker.gate.join(
+                call.access_key_id,
+                call.admitted.workspace,
+                [(m.hold, m.doomed.key.encode(), m.doomed.version_id or "") for m in batch],
+            )
+            if isinstance(duties, Denial):
+                return duties
+            for member, duty in zip(batch, duties, strict=True):
+                member.duty = duty
+        self.left_out = [member.doomed for member in self._members if member.duty == "no"]
+        self._members = [member for member in self._members if member.duty != "no"]
+        return None
+
+    async def read_bases(self) -> None:
+        """Return when the base of every key is known, here or to its group."""
+        owed = [member for member in self._members if member.duty == "read"]
+        if len(owed) >= _LIST_FROM:
+            await self._read_by_listing([member for member in owed if member.doomed.version_id is None])
+        room = asyncio.Semaphore(_LOOKS)
+
+        async def read(member: _Member) -> None:
+            async with room:
+                call = self._call
+                member.base = await look(
+                    call, call.admitted.route, member.doomed.key, member.doomed.version_id
+                )
+
+        async with asyncio.TaskGroup() as tasks:
+            for member in owed:
+                if member.base is None:
+                    tasks.create_task(read(member))
+        for member in self._members:
+            if member.duty == "wait":
+                await self._await_base(member)
+
+    async def _await_base(self, member: _Member) -> None:
+        gate, pause, base = self._call.worker.gate, 0.002, Base(-1, 0)
+        while True:
+            answer = await gate.size(member.hold, base=base.bytes, base_objects=base.objects)
+            if isinstance(answer, (int, Denial)):
+                return
+            if answer == "read":
+                base = await look(
+                    self._call, self._call.admitted.route, member.doomed.key, member.doomed.version_id
+                )
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+
+    async def _read_by_listing(self, members: list[_Member]) -> None:
+        """Read the sizes of keys that lie close together from one page; the rest is left for single looks."""
+        if not members:
+            return
+        call = self._call
+        route = call.admitted.route
+        wanted = {member.doomed.key: member for member in members}
+        keys = sorted(wanted, key=str.encode)
+        listing = Listing(Kind.V2, "", prefix=_common(keys))
+        query = listing.node_query(route.prefix, lambda _token: None)
+        if isinstance(query, S3Error):
+            return
+        node = await call.worker.nodes.find(route.node)
+        exchange = await call.worker.nodes.request(node, b"GET", b"/" + route.bucket.encode("ascii"), query)
+        if exchange.status != 200:
+            await exchange.aclose()
+            return
+        body = await exchange.read(_PAGE_BYTES)
+        await exchange.aclose()
+        root = parse_xml(body, max_bytes=_PAGE_BYTES, max_elements=100_000)
+        last = ""
+        for item in children(root, "Contents"):
+            last = url_decode(text_of(child(item, "Key")))[len(route.prefix) :]
+            member = wanted.get(last)
+            if member is not None:
+                member.base = Base(int(text_of(child(item, "Size"))), 1)
+        whole = text_of(child(root, "IsTruncated")) != "true"
+        for key, member in wanted.items():
+            if member.base is None and (whole or key.encode() < last.encode()):
+                member.base = Base(0, 0)
+
+    def release(self) -> None:
+        """From now on the node may have deleted."""
+        self._released = True
+
+    def not_sent(self) -> None:
+        """The request did not reach the node after all."""
+        self._released = False
+
+    async def settle(self, deleted: Sequence[Deleted], failed: Sequence[Doomed]) -> None:
+        """End every hold by what the node said of its object; what it did not name is in doubt."""
+        done = {(one.key, one.version_id) for one in deleted}
+        refused = {(one.key, one.version_id) for one in failed}
+        named = []
+        for member in self._members:
+            object_ = (member.doomed.key, member.doomed.version_id)
+            outcome = (
+                Outcome.DONE if object_ in done else Outcome.NONE if object_ in refused else Outcome.DOUBT
+            )
+            named.append((member, outcome))
+        await self._end(named)
+
+    async def none(self) -> None:
+        """Nothing was deleted, for certain."""
+        await self._end([(member, Outcome.NONE) for member in self._members])
+
+    async def _end(self, outcomes: list[tuple[_Member, Outcome]]) -> None:
+        self._ended = True
+        gate = self._call.worker.gate
+        for i in range(0, len(outcomes), _BATCH):
+            batch = outcomes[i : i + _BATCH]
+            results = await gate.settle([_settlement(member, outcome) for member, outcome in batch])
+            for (member, _outcome), result in zip(batch, results, strict=True):
+                if result == "look":
+                    call = self._call
+                    found = await look(call, call.admitted.route, member.doomed.key, member.doomed.version_id)
+                    await gate.settle(
+                        [Settlement(member.hold, Outcome.LOOK, bytes=found.bytes, objects=found.objects)]
+                    )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        outcome = Outcome.DOUBT if self._released else Outcome.NONE
+        for member in self._members:
+            self._call.worker.gate.settle_later(_settlement(member, outcome))
+
+
+def _settlement(member: _Member, outcome: Outcome) -> Settlement:
+    base = member.base or Base(-1, 0)
+    return Settlement(member.hold, outcome, base.bytes, base.objects, 0, 0)
+
+
+def _common(keys: list[str]) -> str:
+    first, last = keys[0], keys[-1]
+    length = next(
+        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
+    )
+    return first[:length]
