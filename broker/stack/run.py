@@ -26,7 +26,7 @@ READY_SECONDS = 60.0
 #: Seconds between two looks at the parts.
 WATCH_SECONDS = 0.1
 #: Seconds that a part may take to stop before it is killed.
-STOP_SECONDS = 8.0
+STOP_SECONDS = 15.0
 
 Say = Callable[[str], None]
 
