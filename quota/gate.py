@@ -73,7 +73,7 @@ class Gate:
         """Ask for leave to read (or, with a higher `need`, to do what takes no room)."""
         if not self.epoch:
             return NOT_READY
-        return admitted(await self.run("admit", access_key_id, bucket, need, "", "read"))
+        return admitted(await self.run("admit", access_key_id, bucket, int(need), "", "read"))
 
     async def admit(
         self,

@@ -58,13 +58,15 @@ async def relay(call: Call, exchange: Exchange) -> None:
         send, is_valid = call.send, call.worker.lease.is_valid
         length = header(headers, b"content-length")
         left = int(length) if length is not None and call.method != "HEAD" else -1
+        is_open = True
         async for chunk in exchange:
             if transfer.cut_by is not None or not is_valid():
                 call.check()
             call.bytes_out = transfer.bytes = transfer.bytes + len(chunk)
             left -= len(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": left != 0})
-        if left:
+            is_open = left != 0
+            await send({"type": "http.response.body", "body": chunk, "more_body": is_open})
+        if is_open:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         await exchange.aclose()
