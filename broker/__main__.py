@@ -1,0 +1,60 @@
+"""`python -m broker [--host H] [--port P]`: the control plane on its own."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+
+from broker.app import create_app
+from broker.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until a signal; 1 when it cannot start, with one sentence on stderr."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
+        return _fail(f"The settings are not right: {told}")
+    parser = argparse.ArgumentParser(prog="python -m broker", description="wio gate's control plane")
+    parser.add_argument("--host", default=settings.host, help="address to listen at (WIO_HOST)")
+    parser.add_argument("--port", type=int, default=settings.port, help="port to listen at (WIO_PORT)")
+    options = parser.parse_args(arguments)
+    try:
+        listening = _listen(options.host, options.port)
+    except OSError as error:
+        return _fail(f"Cannot listen at {options.host}:{options.port}: {error.strerror or error}.")
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, server_header=False, date_header=True,
+        timeout_keep_alive=30, timeout_graceful_shutdown=10, h11_max_incomplete_event_size=64 * 1024,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    return 0 if server.started else 1
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError:
+        listening.close()
+        raise
+    listening.setblocking(False)
+    return listening
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(sentence + "\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Named sets of users, to share with and to grant roots to."""

@@ -1,0 +1,75 @@
+"""From the live state's journal into SQL: multipart uploads, so that a rebuild knows them (protocol, rule 10)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from broker.context import Broker
+from broker.marks import get_mark, set_mark
+from broker.workspaces.models import Upload
+from quota.epoch import Rebuild
+
+_log = structlog.get_logger(__name__)
+_POSITION = "journal"
+_BATCH = 500
+#: Shorter than the client's socket timeout, which a blocking read must not reach, in milliseconds.
+_BLOCK_MS = 1000
+
+
+async def follow(broker: Broker) -> None:
+    """Reads the journal from where SQL last was, until cancelled, through outages."""
+    while True:
+        try:
+            await read_some(broker, block_ms=_BLOCK_MS)
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("journal.interrupted", error=type(error).__name__)
+            await asyncio.sleep(0.5)
+
+
+async def read_some(broker: Broker, block_ms: int | None = None) -> int:
+    """Takes up to one batch of entries; they and the new position commit together. Returns how many."""
+    async with broker.db.read() as session:
+        position = await get_mark(session, _POSITION) or "0-0"
+    stream = broker.live.layout["JOURNAL"]
+    found = await broker.live.redis.xread({stream: position}, count=_BATCH, block=block_ms)
+    entries: list[tuple[bytes, dict[bytes, bytes]]] = [
+        entry for _name, page in cast(Any, found) or () for entry in page
+    ]
+    if not entries:
+        return 0
+    async with broker.db.write() as session:
+        for _id, fields in entries:
+            await _take(session, {key.decode(): value for key, value in fields.items()})
+        await set_mark(session, _POSITION, entries[-1][0].decode())
+    return len(entries)
+
+
+async def _take(session: AsyncSession, fields: dict[str, bytes]) -> None:
+    upload = fields["upload"].decode()
+    if fields["event"] == b"end":
+        await session.execute(delete(Upload).where(Upload.id == upload))
+        return
+    if fields["event"] != b"begin" or await session.get(Upload, upload) is not None:
+        return
+    record: dict[str, Any] = {
+        "ws": fields["workspace"].decode(),
+        "key": fields["key"].decode("utf-8", "surrogateescape"),
+        "node": fields["node"].decode(),
+        "nu": fields["node_upload"].decode(),
+        "t": int(fields["at"]),
+    }
+    session.add(Upload(id=upload, workspace_id=record["ws"], record=record, recorded_at=record["t"]))
+    await session.flush()
+
+
+async def load_uploads(session: AsyncSession, building: Rebuild) -> None:
+    """Gives a rebuild every upload that SQL knows; their parts are found by the recount."""
+    for row in await session.scalars(select(Upload)):
+        await building.load_upload(row.id, json.dumps({**row.record, "mb": 0, "n": 0}, separators=(",", ":")))

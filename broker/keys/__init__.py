@@ -1,0 +1,1 @@
+"""Credentials: long-lived keys, and the table that sessions and links live in too."""

@@ -1,0 +1,1 @@
+"""Links for strangers: one object or folder, read or drop box."""

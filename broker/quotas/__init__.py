@@ -1,0 +1,1 @@
+"""Limit definitions at four levels; usage itself is live state."""

@@ -1,0 +1,186 @@
+"""Rebuilding the live state from SQL, by itself, whenever it is not the one that was opened (rules 3 and 4).
+
+Everything is loaded with the version of the snapshot; deletions of the last weeks come along as
+tombstones, so that a change that arrives late from before them brings nothing back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import structlog
+from redis.exceptions import RedisError
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from broker import records
+from broker.context import Broker
+from broker.errors import ApiError
+from broker.journal import load_uploads
+from broker.keys.service import sweep_sessions
+from broker.marks import get_mark, set_mark
+from broker.outbox import OutboxRow, newest_version
+from broker.quotas.recount import recount
+from broker.workspaces.models import Workspace
+from quota import Change, LiveStateError
+from quota.epoch import Standing, rebuild, standing
+
+_log = structlog.get_logger(__name__)
+_EPOCH = "epoch"
+_SEQUENCE = "usage_sequence"
+_REVISION = "revision"
+#: Seconds between two rounds of housekeeping.
+HOUSEKEEPING_SECONDS = 60.0
+_OUTAGES = (RedisError, LiveStateError, OSError, TimeoutError)
+
+
+async def changes(session: AsyncSession) -> AsyncIterator[list[Change]]:
+    """Every record and every remembered deletion, as changes of this snapshot's version, in batches."""
+    version = await newest_version(session)
+    last = (
+        select(OutboxRow.kind, OutboxRow.record_id, func.max(OutboxRow.id).label("id"))
+        .where(OutboxRow.kind != "revoke")
+        .group_by(OutboxRow.kind, OutboxRow.record_id)
+        .subquery()
+    )
+    gone = select(OutboxRow).join(last, last.c.id == OutboxRow.id).where(OutboxRow.value.is_(None))
+    tombstones = [
+        Change(row.kind, row.record_id, version, None)  # type: ignore[arg-type]
+        for row in await session.scalars(gone)
+    ]
+    yield tombstones
+    async for batch in records.load_all(session):
+        # What is deleted but keeps its row is told by its tombstone, or was never live in this epoch.
+        yield [
+            Change(entry.kind, entry.id, version, entry.value)  # type: ignore[arg-type]
+            for entry in batch
+            if entry.value is not None
+        ]
+
+
+async def pending_recounts(session: AsyncSession) -> dict[str, int]:
+    """The usage fields that mark every workspace, and the levels above it, as waiting for a recount."""
+    fields: Counter[str] = Counter()
+    rows = await session.execute(select(Workspace.id, Workspace.owner_id, Workspace.root_id))
+    for workspace, owner, root in rows:
+        for unit in (f"w:{workspace}", f"u:{owner}", f"ur:{owner}:{root}", f"r:{root}"):
+            fields[f"{unit}:rp"] += 1
+    return dict(fields)
+
+
+class Rehydrator:
+    """Watches the live state, and rebuilds it when it is not the epoch that SQL remembers."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.is_ready = False
+        self._recounts: set[str] = set()
+
+    async def look(self) -> bool:
+        """Looks once; rebuilds when needed, then applies what is pending. Whether the state is open and ours."""
+        broker = self._broker
+        seen = await standing(broker.live)
+        async with broker.db.read() as session:
+            known = await get_mark(session, _EPOCH)
+        if not seen.epoch or seen.epoch != known or not seen.same_server:
+            self.is_ready = False
+            await self._rebuild(seen, known)
+        await broker.outbox.drain()
+        self.is_ready = True
+        return True
+
+    async def _rebuild(self, seen: Standing, known: str | None) -> None:
+        broker = self._broker
+        async with broker.db.read() as session:
+            sequence = await get_mark(session, _SEQUENCE)
+            revision = int(await get_mark(session, _REVISION) or 0)
+            # The same server kept its counts, whatever epoch; another one must prove that none is missing.
+            kept = bool(seen.epoch) and seen.epoch == known and sequence == str(seen.usage_sequence)
+            _log.info("rehydrate.start", keeps_counts=kept, first=known is None)
+            highest = await session.scalar(select(func.max(OutboxRow.revocation))) or 0
+            async with rebuild(
+                broker.live,
+                keep_counts=kept,
+                revision=max(revision, highest),
+                # Before the first epoch of all no worker can have had a lease.
+                wait_for_leases=known is not None,
+            ) as building:
+                async for batch in changes(session):
+                    await building.load(batch)
+                if not kept:
+                    await building.load_usage(await pending_recounts(session))
+                    await load_uploads(session, building)
+                    self._recounts |= set(await session.scalars(select(Workspace.id)))
+        opened = await standing(broker.live)
+        async with broker.db.write() as writing:
+            await set_mark(writing, _EPOCH, opened.epoch)
+            await set_mark(writing, _SEQUENCE, "")
+        _log.info("rehydrate.done", recounts=len(self._recounts))
+
+    async def watch(self) -> None:
+        """Looks again and again, until cancelled; does the pending recounts in between."""
+        failing = False
+        while True:
+            try:
+                await self.look()
+                failing = False
+            except _OUTAGES as error:
+                self.is_ready = False
+                if not failing:
+                    _log.warning("live_state.unavailable", error=type(error).__name__)
+                failing = True
+            await asyncio.sleep(self._broker.settings.monitor_seconds)
+
+    async def recount_pending(self) -> None:
+        """Recounts what a rebuild could not prove, one workspace after another, until cancelled."""
+        while True:
+            if not self._recounts or not self.is_ready:
+                await asyncio.sleep(self._broker.settings.monitor_seconds)
+                continue
+            workspace = next(iter(self._recounts))
+            try:
+                await recount(self._broker, workspace)
+            except (ApiError, *_OUTAGES) as error:
+                if isinstance(error, ApiError) and error.status == 404:
+                    self._recounts.discard(workspace)
+                    continue
+                _log.warning("recount.failed", workspace=workspace, error=type(error).__name__)
+                await asyncio.sleep(2.0)
+            else:
+                self._recounts.discard(workspace)
+
+    async def housekeeping(self) -> None:
+        """Ends lapsed leases, forgets old sessions and outbox rows, remembers the revision; until cancelled."""
+        broker = self._broker
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                await sweep_sessions(broker)
+                await broker.outbox.prune()
+            except (ApiError, *_OUTAGES) as error:
+                _log.warning("housekeeping.failed", error=type(error).__name__)
+
+    async def reap(self) -> None:
+        """Puts in doubt what workers whose lease ran out still held; until cancelled."""
+        broker = self._broker
+        while True:
+            await asyncio.sleep(broker.settings.lease_seconds)
+            try:
+                if self.is_ready:
+                    await broker.live.reap(broker.settings.commit_seconds)
+            except _OUTAGES as error:
+                _log.warning("reap.failed", error=type(error).__name__)
+
+    async def remember(self) -> None:
+        """Notes, at a clean stop, how far usage was counted: the next start can prove that nothing is missing."""
+        try:
+            seen = await standing(self._broker.live)
+        except LiveStateError:
+            return
+        async with self._broker.db.write() as session:
+            await set_mark(session, _SEQUENCE, str(seen.usage_sequence))
+            highest = await session.scalar(select(func.max(OutboxRow.revocation))) or 0
+            known = int(await get_mark(session, _REVISION) or 0)
+            await set_mark(session, _REVISION, str(max(known, highest)))

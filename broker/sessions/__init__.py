@@ -1,0 +1,1 @@
+"""STS sessions: short-lived children of a credential."""

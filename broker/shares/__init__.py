@@ -1,0 +1,1 @@
+"""Shares and reshares: a tree whose branches die with their trunk."""

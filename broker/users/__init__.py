@@ -1,0 +1,1 @@
+"""People: a login to sign in with, a permanent handle that names use."""

@@ -1,0 +1,20 @@
+"""Finding users."""
+
+from __future__ import annotations
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from broker.errors import not_found
+from broker.users.models import User
+
+
+async def find_user(session: AsyncSession, name: str) -> User:
+    """By handle, login or id, in this order. Raises ApiError (404); deleted users are not found."""
+    query = select(User).where(
+        or_(User.handle == name, User.login == name, User.id == name), User.deleted_at.is_(None)
+    )
+    found = list(await session.scalars(query))
+    if not found:
+        raise not_found("user", name)
+    return min(found, key=lambda user: (user.handle != name, user.login != name))

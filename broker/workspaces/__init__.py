@@ -1,0 +1,1 @@
+"""Workspaces: a prefix in a root, with an owner; never nested in another one."""
