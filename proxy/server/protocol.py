@@ -309,7 +309,7 @@ class WioHttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._is_in_head:
             # Trailers of HTTP's own are for nobody here, but must end.
-            self._head_bytes += len(name) + len(value)
+            self._head_bytes += len(name) + len(value) + 4
             if self._head_bytes > self.limits.head_bytes:
                 raise Refused(answers.HEAD_TOO_LARGE)
             return

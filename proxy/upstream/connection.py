@@ -295,7 +295,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_head_done:
             # Trailers: nothing that S3 sends there is ours to relay, but they must end.
-            self._head_bytes += len(name) + len(value)
+            self._head_bytes += len(name) + len(value) + 4
             if self._head_bytes > self._limits.head_bytes:
                 raise RemoteProtocolError("the node's trailers are beyond all bounds")
             return
