@@ -29,6 +29,9 @@ class Peer:
         return await self.reader.readexactly(size)
 
     async def say(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            # uvloop's transports raise RuntimeError.
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
