@@ -69,7 +69,8 @@ def run(words: list[str]) -> int:
     """Run the command and return its exit code."""
     session = Session()
     try:
-        root.main(args=words, prog_name="wio", standalone_mode=False, obj=session)
+        # Without standalone mode click returns the code of an exit, and else what the command returned.
+        code = root.main(args=words, prog_name="wio", standalone_mode=False, obj=session)
     except Failure as failure:
         _tell(failure, session, words)
         return failure.exit_code
@@ -82,8 +83,6 @@ def run(words: list[str]) -> int:
     except click.ClickException as error:
         _tell(Failure("Failure", error.format_message()), session, words)
         return ExitCode.FAILURE
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
         return ExitCode.INTERRUPTED
@@ -91,7 +90,7 @@ def run(words: list[str]) -> int:
         # The reader (head, less) has what it wanted. Python would complain once more at its own end.
         sys.stdout = None
         return ExitCode.OK
-    return ExitCode.OK
+    return code if isinstance(code, int) else ExitCode.OK
 
 
 def _wants_json(session: Session, words: list[str]) -> bool:

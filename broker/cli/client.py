@@ -20,6 +20,8 @@ from sigv4 import sign
 #: Revokes wait for the workers' leases; nothing that the broker does takes longer than this.
 READ_SECONDS = 90.0
 CONNECT_SECONDS = 5.0
+#: How many rows the broker gives at once.
+PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,17 @@ class Broker:
     def get(self, *path: str, **query: object) -> Any:
         """`GET /api/v1/<path>`; segments and query are quoted here; query values of None are left out."""
         return self.call("GET", path, query)
+
+    def rows(self, *path: str, by: str, **query: object) -> list[dict[str, Any]]:
+        """All rows of a list that goes by the field `by`, page after page."""
+        rows: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.get(*path, limit=PAGE, after=after, **query)
+            rows += page
+            if len(page) < PAGE:
+                return rows
+            after = page[-1][by]
 
     def post(self, *path: str, body: Mapping[str, object] | None = None, **query: object) -> Any:
         """`POST` with a JSON body; fields of None are left out."""

@@ -43,7 +43,7 @@ def remove(session: Session, group: str, user: str) -> None:
 @pass_session
 def list_(session: Session) -> None:
     """List groups and their members."""
-    session.output.many(session.broker.get("groups"), ("name", "members", "created_at"))
+    session.output.many(session.broker.rows("groups", by="name"), ("name", "members", "created_at"))
 
 
 @command.command(example="wio group delete lab")

@@ -51,10 +51,11 @@ def create(
 
 
 @command.command("list", example="wio key list --json")
+@click.option("--user", metavar="USER", help="Whose keys; for admins.")
 @pass_session
-def list_(session: Session) -> None:
+def list_(session: Session, user: str | None) -> None:
     """List keys: yours, or as an admin everybody's."""
-    session.output.many(session.broker.get("keys"), COLUMNS)
+    session.output.many(session.broker.rows("keys", by="access_key_id", user=user), COLUMNS)
 
 
 @command.command(example="wio key disable WIOAEXAMPLEKEYID2345")

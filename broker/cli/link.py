@@ -6,7 +6,7 @@ import click
 
 from broker.cli.command import Group, Session, pass_session, secret_from_stdin
 from broker.cli.failures import usage
-from broker.cli.params import EXPIRY, OBJECT, SIZE
+from broker.cli.params import EXPIRY, OBJECT, SIZE, WORKSPACE
 
 COLUMNS = ("id", "name", "workspace", "key", "mode", "expires_at", "downloads", "max_downloads", "url")
 
@@ -59,10 +59,11 @@ def create(
 
 
 @command.command("list", example="wio link list")
+@click.argument("workspace", type=WORKSPACE, required=False)
 @pass_session
-def list_(session: Session) -> None:
+def list_(session: Session, workspace: str | None) -> None:
     """List links: yours, and those into your workspaces."""
-    session.output.many(session.broker.get("links"), COLUMNS)
+    session.output.many(session.broker.rows("links", by="id", workspace=workspace), COLUMNS)
 
 
 @command.command(example="wio link revoke k3xw5zq2ma7rp4td")

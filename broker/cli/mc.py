@@ -83,7 +83,7 @@ def _places(session: Session) -> Places:
             raise
         return str(found["bucket"])
 
-    rows = session.broker.get("workspaces")
+    rows = session.broker.rows("workspaces", by="id")
     return Places.from_rows(rows, me, ask=ask, is_file=lambda path: Path(path).exists())
 
 

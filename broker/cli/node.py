@@ -77,7 +77,7 @@ def create(
 @pass_session
 def list_(session: Session) -> None:
     """List nodes."""
-    session.output.many(session.broker.get("nodes"), COLUMNS)
+    session.output.many(session.broker.rows("nodes", by="name"), COLUMNS)
 
 
 @command.command(example="wio node show attic")

@@ -49,6 +49,14 @@ class Expiry(Duration):
         return value
 
 
+class NewExpiry(Expiry):
+    """An expiry, or `never` to take it off."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what is neither before anything is sent."""
+        return value if value == "never" else super().convert(value, param, ctx)
+
+
 class Size(click.ParamType[int]):
     """A number of bytes: 10GiB, 500MB, 1048576. KB is 1000 bytes, KiB and K are 1024."""
 
@@ -115,6 +123,7 @@ class ObjectPath(click.ParamType[tuple[str, str]]):
 
 DURATION = Duration()
 EXPIRY = Expiry()
+NEW_EXPIRY = NewExpiry()
 SIZE = Size()
 PERCENT = Percent()
 WORKSPACE = Workspace()

@@ -104,9 +104,11 @@ def set_(
 @click.argument("scope", metavar="[workspace W | user U | user-root U R | root R]", nargs=-1)
 @pass_session
 def show(session: Session, scope: tuple[str, ...]) -> None:
-    """Show usage and limits: of one level, or yours."""
-    fields = parse_scope(scope).as_fields() if scope else {}
-    session.output.many(session.broker.get("quotas", **fields), COLUMNS)
+    """Show usage and limits of one level; without one, of all levels that are yours."""
+    if not scope:
+        session.output.many(session.broker.get("quotas"), COLUMNS)
+        return
+    session.output.one(session.broker.get("quotas", **parse_scope(scope).as_fields())[0])
 
 
 @command.command("list", example="wio quota list --over 80%")

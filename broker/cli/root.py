@@ -78,25 +78,29 @@ def update(session: Session, name: str, new_name: str | None) -> None:
 
 @command.command("set-default", example="wio root set-default archive")
 @click.argument("name")
+@click.option("--everyone", is_flag=True, help="For all who chose none; for admins.")
 @pass_session
-def set_default(session: Session, name: str) -> None:
-    """Make new workspaces go there unless they name another root."""
-    session.output.one(session.broker.post("roots", name, "default"))
+def set_default(session: Session, name: str, everyone: bool) -> None:
+    """Make your new workspaces go there unless they name another root."""
+    session.output.one(session.broker.post("roots", name, "default", body={"everyone": everyone}))
 
 
 @command.command("import", example="wio root import legacy")
 @click.argument("name")
+@click.option("--owner", metavar="USER", help="Whose they become; by default yours.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
 @pass_session
-def import_(session: Session, name: str) -> None:
+def import_(session: Session, name: str, owner: str | None, dry_run: bool) -> None:
     """Make workspaces of the folders that an unmanaged root already holds."""
-    session.output.many(session.broker.post("roots", name, "import"), ("id", "owner", "name", "bucket"))
+    rows = session.broker.post("roots", name, "import", body={"owner": owner, "dry_run": dry_run})
+    session.output.many(rows, ("prefix", "owner", "name", "bucket", "reason"))
 
 
 @command.command("list", example="wio root list")
 @pass_session
 def list_(session: Session) -> None:
     """List the roots that you may use."""
-    session.output.many(session.broker.get("roots"), COLUMNS)
+    session.output.many(session.broker.rows("roots", by="name"), COLUMNS)
 
 
 @command.command(example="wio root delete archive")

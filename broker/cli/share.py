@@ -6,7 +6,7 @@ import click
 
 from broker.cli.command import Group, Session, pass_session
 from broker.cli.failures import usage
-from broker.cli.params import EXPIRY, PERMISSION, WORKSPACE
+from broker.cli.params import EXPIRY, NEW_EXPIRY, PERMISSION, WORKSPACE
 
 COLUMNS = ("id", "workspace", "principal", "permission", "expires_at", "state", "created_by")
 
@@ -33,13 +33,13 @@ def create(session: Session, workspace: str, principal: str, permission: str, ex
 @pass_session
 def list_(session: Session, workspace: str | None) -> None:
     """List shares: of a workspace, or all that concern you."""
-    session.output.many(session.broker.get("shares", workspace=workspace), COLUMNS)
+    session.output.many(session.broker.rows("shares", by="id", workspace=workspace), COLUMNS)
 
 
 @command.command(example="wio share update k3xw5zq2ma7rp4td --permission read")
 @click.argument("share", metavar="ID")
 @click.option("--permission", type=PERMISSION, help="The new permission.")
-@click.option("--expires", type=EXPIRY, help="The new end.")
+@click.option("--expires", type=NEW_EXPIRY, help="The new end, or never.")
 @pass_session
 def update(session: Session, share: str, permission: str | None, expires: str | None) -> None:
     """Change a share. What a downgrade takes away ends at once, running transfers too."""

@@ -62,10 +62,11 @@ def create(
 
 
 @command.command("list", example="wio token list")
+@click.option("--user", metavar="USER", help="Whose sessions; for admins.")
 @pass_session
-def list_(session: Session) -> None:
-    """List living sessions: yours, or as an admin everybody's."""
-    session.output.many(session.broker.get("tokens"), COLUMNS)
+def list_(session: Session, user: str | None) -> None:
+    """List living sessions: yours, or as an admin somebody's."""
+    session.output.many(session.broker.rows("tokens", by="access_key_id", user=user), COLUMNS)
 
 
 @command.command(example="wio token revoke WIOSEXAMPLETOKEN2345")

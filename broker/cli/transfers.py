@@ -9,7 +9,7 @@ import click
 
 from broker.cli.command import Command, Session, pass_session
 
-COLUMNS = ("user", "operation", "workspace", "key", "bytes", "total_bytes", "started_at", "access_key_id")
+COLUMNS = ("user", "operation", "bucket", "key", "direction", "bytes", "bytes_per_second", "credential")
 WATCH_SECONDS = 1.0
 
 

@@ -7,7 +7,7 @@ import click
 from broker.cli.command import Group, Session, pass_session, secret_from_stdin
 from broker.cli.failures import usage
 
-COLUMNS = ("user", "email", "admin", "enabled", "groups")
+COLUMNS = ("name", "email", "admin", "enabled", "groups", "created_at")
 
 
 @click.group(cls=Group)
@@ -32,7 +32,7 @@ def create(session: Session, name: str, email: str | None, admin: bool, password
 @pass_session
 def list_(session: Session) -> None:
     """List users."""
-    session.output.many(session.broker.get("users"), COLUMNS)
+    session.output.many(session.broker.rows("users", by="name"), COLUMNS)
 
 
 @command.command(example="wio user show jane")

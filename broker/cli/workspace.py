@@ -28,10 +28,12 @@ def create(session: Session, name: str, root: str | None, prefix: str | None) ->
 
 
 @command.command("list", example="wio workspace list --json")
+@click.option("--all", "everything", is_flag=True, help="All there are; for admins.")
 @pass_session
-def list_(session: Session) -> None:
+def list_(session: Session, everything: bool) -> None:
     """List workspaces: yours and those shared with you."""
-    session.output.many(session.broker.get("workspaces"), COLUMNS)
+    rows = session.broker.rows("workspaces", by="id", all=everything or None)
+    session.output.many(rows, COLUMNS)
 
 
 @command.command(example="wio workspace show jane/photos")
