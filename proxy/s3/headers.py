@@ -78,6 +78,7 @@ FORWARDED: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "AbortMultipartUpload": frozenset({"x-amz-if-match-initiated-time"}),
+    "SelectObjectContent": frozenset(_CUSTOMER_KEY),
     "DeleteObject": frozenset({"if-match", "x-amz-if-match-last-modified-time", "x-amz-if-match-size"}),
 }
 METADATA_OPERATIONS: Final = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})

@@ -185,6 +185,20 @@ _HANDLED: Final = (
     _op("GetObjectTagging", "GET", _O, "tagging", _READ, query=_VERSION | {"tagging"}),
     _op("PutObjectTagging", "PUT", _O, "tagging", _WRITE, body=Body.XML, query=_VERSION | {"tagging"}),
     _op("DeleteObjectTagging", "DELETE", _O, "tagging", _WRITE, query=_VERSION | {"tagging"}),
+    _op("GetObjectLegalHold", "GET", _O, "legal-hold", _READ, query=_VERSION | {"legal-hold"}),
+    _op("GetObjectRetention", "GET", _O, "retention", _READ, query=_VERSION | {"retention"}),
+    # A lock outlasts the share by which it was set, so that it takes the owner's permission.
+    _op("PutObjectLegalHold", "PUT", _O, "legal-hold", _OWN, body=Body.XML, query=_VERSION | {"legal-hold"}),
+    _op("PutObjectRetention", "PUT", _O, "retention", _OWN, body=Body.XML, query=_VERSION | {"retention"}),
+    _op(
+        "SelectObjectContent",
+        "POST",
+        _O,
+        (("select", None), ("select-type", "2")),
+        _READ,
+        body=Body.XML,
+        query=frozenset({"select", "select-type"}),
+    ),
     _op("CreateMultipartUpload", "POST", _O, "uploads", _WRITE, query=frozenset({"uploads"})),
     _op(
         "UploadPart", "PUT", _O, _PART, _WRITE, body=Body.STREAM, query=frozenset({"partNumber", "uploadId"})
@@ -237,8 +251,9 @@ _UNCONFIGURED: Final = (
     _unset("GetObjectLockConfiguration", "object-lock"),
     _unset("GetPublicAccessBlock", "publicAccessBlock"),
     _unset("GetObjectAcl", "acl", scope=_O, query=_VERSION),
-    _unset("GetObjectLegalHold", "legal-hold", scope=_O, query=_VERSION),
-    _unset("GetObjectRetention", "retention", scope=_O, query=_VERSION),
+    # A browser asks before it sends, and signs nothing: answered alike for every bucket, known or not.
+    Operation("PreflightRequest", "OPTIONS", _B, disposition=Disposition.UNCONFIGURED),
+    Operation("PreflightObjectRequest", "OPTIONS", _O, disposition=Disposition.UNCONFIGURED),
 )
 
 #: Of the same request as another row: told apart by `id` alone, which both forms answer alike.
@@ -318,8 +333,6 @@ _REFUSED: Final = (
     _no("PutPublicAccessBlock", "PUT", _B, "publicAccessBlock", _SHARE),
     _no("DeletePublicAccessBlock", "DELETE", _B, "publicAccessBlock", _SHARE),
     _no("PutObjectAcl", "PUT", _O, "acl", _SHARE),
-    _no("PutObjectLegalHold", "PUT", _O, "legal-hold", "wio share update"),
-    _no("PutObjectRetention", "PUT", _O, "retention", "wio share update"),
     _no("GetObjectTorrent", "GET", _O, "torrent", _LINK),
     _no("GetObjectAnnotation", "GET", _O, "annotationName", "wio mc tag"),
     _no("ListObjectAnnotations", "GET", _O, "annotation", "wio mc tag"),
@@ -327,11 +340,8 @@ _REFUSED: Final = (
     _no("DeleteObjectAnnotation", "DELETE", _O, "annotation", "wio mc tag"),
     _no("RenameObject", "PUT", _O, "renameObject", "wio mc mv"),
     _no("RestoreObject", "POST", _O, "restore", _NODE),
-    _no("SelectObjectContent", "POST", _O, "select", "wio mc cat"),
     _no("UpdateObjectEncryption", "PUT", _O, "encryption", "wio mc cp"),
     _no("AppendObject", "PUT", _O, None, "wio mc cp", header="x-amz-write-offset-bytes"),
-    _no("PreflightRequest", "OPTIONS", _B, None, _LINK),
-    _no("PreflightObjectRequest", "OPTIONS", _O, None, _LINK),
 )
 
 OPERATIONS: Final[tuple[Operation, ...]] = (*_HANDLED, *_UNCONFIGURED, *_WITH_ID, *_REFUSED)

@@ -97,10 +97,8 @@ def identify(
                 return _UNKNOWN
         if "id" in query:
             chosen.append("id")
-        if "annotationName" in chosen and method != "GET":
-            chosen.remove("annotationName")
-        elif "annotationName" in chosen and "annotation" in chosen:
-            chosen.remove("annotation")
+        if "annotationName" in chosen and "annotation" in chosen:
+            chosen.remove("annotation" if method == "GET" else "annotationName")
         names = frozenset(chosen)
     rows = _TABLE.get((method, scope, names))
     if rows is None and "id" in names:

@@ -27,7 +27,10 @@ MAX_PART_NUMBER: Final = 10_000
 #: Bounds of the documents that the gate reads whole, in bytes.
 DOCUMENT_BYTES: Final[Mapping[str, int]] = {
     "CreateBucket": 64 * 1024,
+    "PutObjectLegalHold": 4 * 1024,
+    "PutObjectRetention": 4 * 1024,
     "PutObjectTagging": 64 * 1024,
+    "SelectObjectContent": 512 * 1024,
     "DeleteObjects": 4 * 1024 * 1024,
     "CompleteMultipartUpload": 4 * 1024 * 1024,
 }

@@ -16,7 +16,6 @@ from lxml import etree
 
 from proxy.s3.errors import BadNodeAnswer, Code, S3Error, error
 from proxy.s3.payload import CHECKSUMS
-from proxy.s3.url_names import url_decode
 from proxy.s3.xml_read import Doomed, NotXML, child, children, local, parse_xml, text_of
 from proxy.s3.xml_write import Deleted, ListedPart
 
@@ -339,11 +338,3 @@ def _strip(key: str, prefix: str) -> str:
     if not key.startswith(prefix):
         raise BadNodeAnswer("a key outside the workspace")
     return key[len(prefix) :]
-
-
-def virtual_key(written: str, prefix: str) -> str:
-    """The virtual key of a form-encoded physical one. Raises `BadNodeAnswer` when it is outside `prefix`."""
-    try:
-        return _strip(url_decode(written), prefix)
-    except UnicodeDecodeError as problem:
-        raise BadNodeAnswer("a key that is not UTF-8") from problem

@@ -59,10 +59,10 @@ _ERRORS: Final[dict[str, S3Error]] = {
     "GetBucketReplication": error(Code.REPLICATION_NOT_FOUND),
     "GetBucketTagging": error(Code.NO_SUCH_TAG_SET),
     "GetBucketWebsite": error(Code.NO_SUCH_WEBSITE),
-    "GetObjectLegalHold": error(Code.INVALID_REQUEST, "Bucket is missing ObjectLockConfiguration"),
     "GetObjectLockConfiguration": error(Code.OBJECT_LOCK_NOT_FOUND),
-    "GetObjectRetention": error(Code.INVALID_REQUEST, "Bucket is missing ObjectLockConfiguration"),
     "GetPublicAccessBlock": error(Code.NO_SUCH_PUBLIC_ACCESS_BLOCK),
+    "PreflightObjectRequest": error(Code.ACCESS_FORBIDDEN),
+    "PreflightRequest": error(Code.ACCESS_FORBIDDEN),
 }
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 #: The operations whose answer names the owner.

@@ -6,7 +6,9 @@ from proxy.s3.errors import S3Error
 from proxy.s3.headers import forward_headers, header_map, relay_headers
 from proxy.s3.operations import BY_NAME
 
-PUT, GET, DELETE, CREATE = (BY_NAME[name] for name in ("PutObject", "GetObject", "DeleteObject", "CreateBucket"))
+PUT, GET, DELETE, CREATE = (
+    BY_NAME[name] for name in ("PutObject", "GetObject", "DeleteObject", "CreateBucket")
+)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,9 @@ def test_headers_are_read_by_name() -> None:
     assert found == {"range": "bytes=0-1", "x-amz-meta-a": "1,2"}
 
 
-@pytest.mark.parametrize("name", [b"x-amz-copy-source", b"content-length", b"if-match", b"range", b"x-amz-date"])
+@pytest.mark.parametrize(
+    "name", [b"x-amz-copy-source", b"content-length", b"if-match", b"range", b"x-amz-date"]
+)
 def test_a_header_given_twice_is_refused(name: bytes) -> None:
     assert isinstance(header_map([(name, b"a"), (name, b"b")]), S3Error)
 

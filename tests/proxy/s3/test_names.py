@@ -37,7 +37,8 @@ def test_a_bucket_is_a_workspace_or_no_name_at_all(bucket: str, found: BucketNam
 
 
 @pytest.mark.parametrize(
-    "name", ["minio", "probe-bsign-x1", "probe-bucket-sign-2", "xn--a1", "abc--x-s3", "abc-s3alias", "sthree-a"]
+    "name",
+    ["minio", "probe-bsign-x1", "probe-bucket-sign-2", "xn--a1", "abc--x-s3", "abc-s3alias", "sthree-a"],
 )
 def test_reserved_names_say_why(name: str) -> None:
     problem = workspace_problem(name)
@@ -50,7 +51,9 @@ def test_the_two_parts_of_a_bucket_name_share_63_characters() -> None:
     assert "jane." in (workspace_problem("w" * 60, "jane") or "")
 
 
-@pytest.mark.parametrize("handle", ["everyone", "ab", "x" * 31, "Jane", "jane.doe", "minio", "xn--jane", "jane-"])
+@pytest.mark.parametrize(
+    "handle", ["everyone", "ab", "x" * 31, "Jane", "jane.doe", "minio", "xn--jane", "jane-"]
+)
 def test_handles_that_cannot_be(handle: str) -> None:
     assert user_problem(handle)
 

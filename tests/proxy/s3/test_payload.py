@@ -35,7 +35,9 @@ def test_other_payloads_are_for_all(value: str | None, kind: PayloadKind) -> Non
     assert allowed_payload(value, "DeleteObjects") is kind
 
 
-@pytest.mark.parametrize("value", ["", "sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "E" * 64, "0" * 63, "é"])
+@pytest.mark.parametrize(
+    "value", ["", "sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "E" * 64, "0" * 63, "é"]
+)
 def test_other_values_are_refused(value: str) -> None:
     found = allowed_payload(value, "PutObject")
     assert isinstance(found, S3Error)
@@ -79,10 +81,16 @@ def test_a_trailer_that_is_not(kind: PayloadKind, announced: str | None) -> None
         ({"content-md5": "AAAA"}, True, "InvalidDigest"),
         ({"content-md5": "!"}, True, "InvalidDigest"),
         ({"content-md5": base64.b64encode(b"x" * 16).decode()}, True, "BadDigest"),
-        ({"content-md5": MD5, "x-amz-checksum-sha256": base64.b64encode(b"x" * 32).decode()}, True, "BadDigest"),
+        (
+            {"content-md5": MD5, "x-amz-checksum-sha256": base64.b64encode(b"x" * 32).decode()},
+            True,
+            "BadDigest",
+        ),
     ],
 )
-def test_documents_are_held_to_their_digests(headers: dict[str, str], required: bool, code: str | None) -> None:
+def test_documents_are_held_to_their_digests(
+    headers: dict[str, str], required: bool, code: str | None
+) -> None:
     problem = document_problem(BODY, headers, required=required)
     assert (problem.code if problem else None) == code
 

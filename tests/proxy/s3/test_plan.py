@@ -39,7 +39,9 @@ def refused(method: str, path: str, **headers: str) -> str:
 
 
 def test_a_get() -> None:
-    found = plan("GET", "/jane.photos/a%20b?versionId=v1&partNumber=3&prefix=other&x-id=GetObject", range="bytes=0-1")
+    found = plan(
+        "GET", "/jane.photos/a%20b?versionId=v1&partNumber=3&prefix=other&x-id=GetObject", range="bytes=0-1"
+    )
     assert (found.bucket, found.key, found.raw_key) == ("jane.photos", "a b", b"a%20b")
     assert found.permission is Permission.READ
     assert (found.version_id, found.part_number) == ("v1", 3)
@@ -111,7 +113,12 @@ def test_a_chunked_put_may_come_in_http_chunks() -> None:
         ("PUT", "/photos/a", {"x_amz_copy_source": "/photos/../x"}, "InvalidURI"),
         ("PUT", "/photos/a", {"x_amz_copy_source": "/photos/%2e%2e/x"}, "InvalidURI"),
         ("PUT", "/photos/a", {"x_amz_copy_source": "/Photos/x"}, "InvalidArgument"),
-        ("PUT", "/photos/a", {"x_amz_copy_source": "arn:aws:s3:us-east-1:1:accesspoint/x/object/y"}, "InvalidArgument"),
+        (
+            "PUT",
+            "/photos/a",
+            {"x_amz_copy_source": "arn:aws:s3:us-east-1:1:accesspoint/x/object/y"},
+            "InvalidArgument",
+        ),
         ("PUT", "/photos/a", {"x_amz_copy_source": "/photos/x?versionId="}, "InvalidArgument"),
         (
             "PUT",
@@ -134,7 +141,12 @@ def test_a_chunked_put_may_come_in_http_chunks() -> None:
         ("PUT", "/photos?versioning", {"content_length": "5"}, "NotImplemented"),
         ("PUT", "/photos/a", {"content_length": "5", "x_amz_acl": "public-read"}, "NotImplemented"),
         ("GET", "/photos?lock-me", {}, "NotImplemented"),
-        ("POST", "/photos/a?uploads", {"x_amz_content_sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, "InvalidRequest"),
+        (
+            "POST",
+            "/photos/a?uploads",
+            {"x_amz_content_sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"},
+            "InvalidRequest",
+        ),
     ],
 )
 def test_refused(method: str, path: str, headers: dict[str, str], code: str) -> None:
@@ -148,7 +160,12 @@ def test_create_bucket_needs_no_length() -> None:
 
 
 def test_a_copy_names_two_places() -> None:
-    found = plan("PUT", "/photos/b", x_amz_copy_source="jane.photos/a%2Bb?versionId=v", x_amz_copy_source_if_match='"e"')
+    found = plan(
+        "PUT",
+        "/photos/b",
+        x_amz_copy_source="jane.photos/a%2Bb?versionId=v",
+        x_amz_copy_source_if_match='"e"',
+    )
     assert found.source == Source("jane.photos", "a+b", "v")
     assert found.source_conditions == Conditions(if_match='"e"')
     assert (found.adds_bytes, found.adds_objects) == (UNKNOWN_BYTES, 1)
@@ -196,7 +213,9 @@ def test_copy_sources(value: str, source: Source) -> None:
     assert parse_source(value) == source
     sent = node_source("bkt", "pre/", source.key, source.version_id).decode()
     assert sent.startswith("/bkt/pre/")
-    assert parse_source(sent.replace("/bkt/pre/", "/photos/", 1)) == Source("photos", source.key, source.version_id)
+    assert parse_source(sent.replace("/bkt/pre/", "/photos/", 1)) == Source(
+        "photos", source.key, source.version_id
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,11 +243,25 @@ def test_conditions_on_the_source(conditions: Conditions, holds: bool) -> None:
 
 
 NAMES = st.sampled_from(
-    [b"content-length", b"x-amz-copy-source", b"x-amz-decoded-content-length", b"x-amz-content-sha256"]
-    + [b"x-amz-trailer", b"if-none-match", b"x-amz-copy-source-range", b"x-amz-copy-source-if-modified-since"]
-    + [b"content-encoding", b"x-amz-acl", b"x-amz-meta-a", b"content-type", b"x-amz-zzz"]
+    [
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"if-none-match",
+        b"x-amz-acl",
+        b"x-amz-content-sha256",
+        b"x-amz-copy-source",
+        b"x-amz-copy-source-if-modified-since",
+        b"x-amz-copy-source-range",
+        b"x-amz-decoded-content-length",
+        b"x-amz-meta-a",
+        b"x-amz-trailer",
+        b"x-amz-zzz",
+    ]
 )
-VALUES = st.one_of(st.binary(max_size=40), st.sampled_from([b"5", b"/photos/x", b"bytes=1-2", b"private", b"*"]))
+VALUES = st.one_of(
+    st.binary(max_size=40), st.sampled_from([b"5", b"/photos/x", b"bytes=1-2", b"private", b"*"])
+)
 
 
 @settings(max_examples=300)
@@ -241,7 +274,9 @@ VALUES = st.one_of(st.binary(max_size=40), st.sampled_from([b"5", b"/photos/x", 
     ),
     st.lists(st.tuples(NAMES, VALUES), max_size=6),
 )
-def test_any_request_has_a_plan_or_a_refusal(method: str, path: bytes, query: bytes, headers: Headers) -> None:
+def test_any_request_has_a_plan_or_a_refusal(
+    method: str, path: bytes, query: bytes, headers: Headers
+) -> None:
     target = parse_target(path, query)
     if isinstance(target, S3Error):
         return
@@ -250,7 +285,7 @@ def test_any_request_has_a_plan_or_a_refusal(method: str, path: bytes, query: by
     if isinstance(found, Plan):
         assert (found.bucket, found.key) == (target.bucket, target.key)
         assert found.adds_bytes >= UNKNOWN_BYTES
-        assert not any(name.startswith((b"x-amz-copy-source", b"authorization")) for name, _ in found.headers) or (
-            found.operation.name == "UploadPartCopy"
-        )
+        assert not any(
+            name.startswith((b"x-amz-copy-source", b"authorization")) for name, _ in found.headers
+        ) or (found.operation.name == "UploadPartCopy")
         assert set(found.node_query().decode()) <= set(string.ascii_letters + string.digits + "-_.~%&=")
