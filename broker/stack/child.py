@@ -80,3 +80,12 @@ def wait_until(check: Callable[[], bool], deadline: float) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    """The end of a log, indented, for a message; empty when it cannot be read."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-count:]
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in lines)

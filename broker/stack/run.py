@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from broker.stack import binaries, parts
-from broker.stack.child import clean_environment, spawn, stop
+from broker.stack import binaries, bootstrap, parts
+from broker.stack.child import clean_environment, last_lines, spawn, stop
 from broker.stack.options import Node, Options
 from broker.stack.parts import Part
 from broker.stack.private import write_private
-from broker.stack.state import StackError, State, exclusive, is_free, load, save
+from broker.stack.state import StackError, State, exclusive, is_free, load
 
 #: Seconds that a part may take to become ready, on a slow machine and with much to read back.
 READY_SECONDS = 60.0
@@ -51,9 +49,9 @@ class _Signals:
 @contextmanager
 def _caught() -> Iterator[_Signals]:
     asked = _Signals()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Under nohup SIGHUP is ignored, and stays so.
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # under nohup it is ignored, and stays so
+        heard.append(signal.SIGHUP)
     before = {number: signal.signal(number, asked) for number in heard}
     try:
         yield asked
@@ -104,11 +102,8 @@ def _start(
             running[part.name] = spawn(part.command, environment=part.environment, log=log, stdin=part.stdin)
         _await_ready(wanted, options.folder, running, asked)
 
-    store = parts.valkey(options.folder, state)
-    if minio_binary is not None:
-        start(store, parts.minio(options.folder, state, minio_binary))
-    else:
-        start(store)
+    start(parts.valkey(options.folder, state))
+    storage = [parts.minio(options.folder, state, minio_binary)] if minio_binary is not None else []
     node = options.node or Node(
         "local",
         f"http://{parts.LOOPBACK}:{state.minio_port}",
@@ -116,14 +111,18 @@ def _start(
         state.secrets.minio_password,
     )
     environment = _service_environment(options, state)
-    _bootstrap(options.folder, state, node, environment)
-    on_host = {"WIO_HOST": options.host}
-    start(parts.broker(environment | on_host | {"WIO_PORT": str(options.console_port)}, options.console_url))
-    start(
-        parts.proxy(
-            environment | on_host | {"WIO_PORT": str(options.port)}, options.proxy_url, options.workers
-        )
-    )
+    at = {"WIO_HOST": options.host}
+    services = [
+        parts.broker(environment | at | {"WIO_PORT": str(options.console_port)}, options.console_url),
+        parts.proxy(environment | at | {"WIO_PORT": str(options.port)}, options.proxy_url, options.workers),
+    ]
+    wanted = bootstrap.wanted(state, node)
+    if bootstrap.is_done(options.folder, state, wanted):
+        start(*storage, *services)
+    else:
+        start(*storage)
+        bootstrap.run(options.folder, state, wanted, environment)
+        start(*services)
     facts = {
         "endpoint_url": options.endpoint_url,
         "console_url": options.console_url,
@@ -155,48 +154,6 @@ def _service_environment(options: Options, state: State) -> dict[str, str]:
     }
 
 
-def _bootstrap(folder: Path, state: State, node: Node, environment: Mapping[str, str]) -> None:
-    """Let the broker make its tables, the admin, and the node with a root; skipped when nothing changed."""
-    wanted = json.dumps(
-        {
-            "admin": {
-                "username": "admin",
-                "password": state.secrets.admin_password,
-                "access_key_id": state.secrets.access_key_id,
-                "secret_access_key": state.secrets.secret_access_key,
-            },
-            "node": {
-                "name": node.name,
-                "endpoint": node.endpoint,
-                "region": "us-east-1",
-                "access_key_id": node.access_key_id,
-                "secret_access_key": node.secret_access_key,
-            },
-            "root": {
-                "name": node.name,
-                "bucket": "wio",
-                "kind": "private",
-                "default": True,
-                "create": "everyone",
-            },
-        }
-    ).encode()
-    digest = hashlib.sha256(wanted).hexdigest()
-    if digest == state.bootstrapped and (folder / "wio.db").exists():
-        return
-    log = folder / "logs" / "bootstrap.log"
-    process = spawn(parts.module_command("broker.bootstrap"), environment=environment, log=log, stdin=wanted)
-    try:
-        code = process.wait(READY_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise StackError(f"Setting up the broker took too long; see {log}.") from None
-    finally:
-        stop(process)
-    if code != 0:
-        raise StackError(f"The broker could not be set up; see {log}:\n{_last_lines(log)}")
-    save(folder, replace(state, bootstrapped=digest))
-
-
 def _await_ready(
     wanted: tuple[Part, ...], folder: Path, running: Mapping[str, subprocess.Popen[bytes]], asked: _Signals
 ) -> None:
@@ -213,7 +170,7 @@ def _await_ready(
             log = folder / "logs" / f"{waiting[0].name}.log"
             raise StackError(
                 f"The {waiting[0].name} did not become ready within {READY_SECONDS:.0f} s; see {log}:\n"
-                + _last_lines(log)
+                + last_lines(log)
             )
         if waiting:
             time.sleep(0.02)
@@ -237,7 +194,7 @@ def _ended(folder: Path, running: Mapping[str, subprocess.Popen[bytes]]) -> str 
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             )
             log = folder / "logs" / f"{name}.log"
-            return f"The {name} {how}, so everything stops; see {log}:\n{_last_lines(log)}"
+            return f"The {name} {how}, so everything stops; see {log}:\n{last_lines(log)}"
     return None
 
 
@@ -246,14 +203,6 @@ def _stop_all(running: dict[str, subprocess.Popen[bytes]], asked: _Signals) -> N
     patience = max(asked.count, 1)
     for process in reversed(running.values()):
         stop(process, grace=STOP_SECONDS, hurried=lambda: asked.count > patience)
-
-
-def _last_lines(log: Path, count: int = 5) -> str:
-    try:
-        lines = log.read_text(errors="replace").splitlines()[-count:]
-    except OSError:
-        return ""
-    return "\n".join(f"  {line}" for line in lines)
 
 
 def _check_ports(options: Options) -> None:
