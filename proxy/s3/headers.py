@@ -7,6 +7,7 @@ gate does not carry out, is refused; none is accepted and ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -177,6 +178,7 @@ _LISTS: Final = frozenset(
     {"accept", "accept-encoding", "cache-control", "content-encoding", "via", "x-forwarded-for"}
 )
 _META: Final = "x-amz-meta-"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
 def header_map(headers: Headers) -> dict[str, str] | Refusal:
@@ -196,6 +198,35 @@ def header_map(headers: Headers) -> dict[str, str] | Refusal:
         else:
             found[name] += "," + value
     return found
+
+
+#: Parameters of a presigned URL that are its signature, and no header.
+_PRESIGNED: Final = frozenset(
+    f"x-amz-{part}" for part in ("algorithm", "credential", "date", "expires", "security-token")
+) | {"x-amz-signature", "x-amz-signedheaders"}
+
+
+def hoisted_headers(
+    pairs: Iterable[tuple[str, str]], headers: Headers
+) -> tuple[tuple[bytes, bytes], ...] | Refusal:
+    """The headers that a presigned URL carries as parameters, as SDKs put them there, lower case.
+
+    They mean the same as headers, to S3 and so to the gate: an ACL or a copy source in the URL is not
+    overlooked. One that is also sent as the same header is not repeated. Control characters are refused.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for parameter, value in pairs:
+        name = parameter.lower()
+        if not name.startswith("x-amz-") or name in _PRESIGNED:
+            continue
+        if not _TOKEN.fullmatch(name) or any(character < " " or character == "\x7f" for character in value):
+            return error(
+                Code.INVALID_ARGUMENT, "A parameter of the URL is no header.", ArgumentName=name[:256]
+            )
+        pair = (name.encode("ascii"), value.encode("utf-8", "replace"))
+        if pair not in headers:
+            found.append(pair)
+    return tuple(found)
 
 
 def _rules() -> dict[str, frozenset[bytes]]:

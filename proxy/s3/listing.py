@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from lxml import etree
@@ -196,9 +195,7 @@ _OWNER: Final = re.compile("<Owner>.*?</Owner>")
 _NAMES: Final = tuple((opening, re.compile(f"{opening}([^<]*)")) for opening in _OPENINGS)
 
 
-@lru_cache(maxsize=1024)
-def _grammar(prefix: str) -> re.Pattern[str]:
-    start = re.escape(url_encode(prefix))
+def _grammar() -> re.Pattern[str]:
     leaves = "|".join(f"<{name}>[^<]*+</{name}>" for name in _LEAVES.split("|"))
     owner = r"<Owner><ID>[^<]*+</ID>(?:<DisplayName>[^<]*+</DisplayName>)?+</Owner>"
     # MinIO's metadata=true adds these three; a name in UserMetadata is a header's.
@@ -206,11 +203,13 @@ def _grammar(prefix: str) -> re.Pattern[str]:
     internal = r"<Internal><K>[0-9]*+</K><M>[0-9]*+</M></Internal>"
     rest = f"(?:{leaves}|{owner}|<UserTags>[^<]*+</UserTags>|{metadata}|{internal})*+"
     items = "|".join(
-        f"<{name}><Key>{start}[^<&]++</Key>{rest}</{name}>"
-        for name in ("Contents", "Version", "DeleteMarker")
+        f"<{name}><Key>[^<&]++</Key>{rest}</{name}>" for name in ("Contents", "Version", "DeleteMarker")
     )
-    common = f"<CommonPrefixes><Prefix>{start}[^<&]++</Prefix></CommonPrefixes>"
+    common = "<CommonPrefixes><Prefix>[^<&]++</Prefix></CommonPrefixes>"
     return re.compile(f"(?:{items}|{common})*+")
+
+
+_GRAMMAR: Final = _grammar()
 
 
 def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page | None:
@@ -219,7 +218,7 @@ def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page |
     first = _FIRST_ITEM.search(text)
     if first is None:
         return None
-    found = _grammar(prefix).match(text, first.start())
+    found = _GRAMMAR.match(text, first.start())
     if found is None:
         return None
     try:
@@ -234,10 +233,16 @@ def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page |
     if any(len(node) for node in frame) or text_of(child(frame, "EncodingType")).lower() != "url":
         return None
     start = url_encode(prefix)
-    items = found[0]
-    if start:
-        for opening in _OPENINGS:
-            items = items.replace(opening + start, opening)
+    items, counts = found[0], []
+    for opening in _OPENINGS:
+        count = items.count(opening)
+        counts.append(count)
+        if count:
+            stripped = items.replace(opening + start, opening)
+            # A name that did not begin so is outside the prefix, or is written otherwise: the tree will tell.
+            if len(items) - len(stripped) != count * len(start) or opening + "<" in stripped:
+                return None
+            items = stripped
     items = _replace_owners(items, owned)
     if "<Internal>" in items:
         items = _INTERNAL.sub("", items)
@@ -246,7 +251,7 @@ def _by_grammar(listing: Listing, prefix: str, text: str, owned: str) -> _Page |
             items = _decode_names(items)
         except UnicodeDecodeError:
             return None
-    return _Page(frame, items, items.count("</Contents>") + items.count("</CommonPrefixes>"))
+    return _Page(frame, items, sum(counts))
 
 
 def _decode_names(items: str) -> str:

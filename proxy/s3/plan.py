@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.s3.copy_source import HEADER, Conditions, Source, parse_conditions, parse_source, version_problem
 from proxy.s3.errors import Code, Refusal, error, invalid_argument
-from proxy.s3.headers import Headers, forward_headers, header_map
+from proxy.s3.headers import Headers, forward_headers, header_map, hoisted_headers
 from proxy.s3.operation_table import Body, Disposition, Operation
 from proxy.s3.operations import identify, not_implemented
 from proxy.s3.payload import allowed_payload, trailer_checksum
@@ -106,10 +106,15 @@ def make_plan(method: str, target: Target, headers: Headers) -> Plan | Refusal:
 
     `headers` as ASGI gives them: lower-case names, raw values. Never raises, whatever the bytes.
     """
+    query = target.query
+    if query.pairs:
+        hoisted = hoisted_headers(query.pairs, headers)
+        if isinstance(hoisted, Refusal):
+            return hoisted
+        headers = (*headers, *hoisted)
     named = header_map(headers)
     if isinstance(named, Refusal):
         return named
-    query = target.query
     operation = identify(method, target.bucket is not None, bool(target.key), query, named)
     if operation.disposition is Disposition.REFUSED:
         return not_implemented(operation, query)
@@ -157,7 +162,7 @@ def _plan_write(
 ) -> Plan | Refusal:
     query = target.query
     name = operation.name
-    form = allowed_payload(named.get("x-amz-content-sha256") or query.get("X-Amz-Content-Sha256"), name)
+    form = allowed_payload(named.get("x-amz-content-sha256"), name)
     if isinstance(form, Refusal):
         return form
     trailer = trailer_checksum(form, named.get("x-amz-trailer"))

@@ -191,6 +191,41 @@ def test_parts_complete_and_abort_carry_the_upload_id() -> None:
     assert plan("GET", "/photos/b?uploadId=u&max-parts=5").node_query("n") == b"max-parts=5&uploadId=n"
 
 
+def test_headers_in_a_presigned_url_are_headers() -> None:
+    found = plan(
+        "PUT",
+        "/photos/a?X-Amz-Signature=s&X-Amz-Expires=60&x-amz-meta-a=b%20c&x-amz-acl=private"
+        "&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-amz-checksum-crc32=AAAAAA%3D%3D",
+        content_length="0",
+    )
+    assert found.headers == ((b"x-amz-meta-a", b"b c"), (b"x-amz-checksum-crc32", b"AAAAAA=="))
+    assert found.payload is PayloadKind.UNSIGNED
+    copied = plan("PUT", "/photos/b?x-amz-copy-source=%2Fphotos%2Fa&X-Amz-Signature=s")
+    assert copied.source == Source("photos", "a")
+    same = plan("PUT", "/photos/a?x-amz-meta-a=b", content_length="0", x_amz_meta_a="b")
+    assert same.headers == ((b"x-amz-meta-a", b"b"),)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("x-amz-acl=public-read", "NotImplemented"),
+        ("X-Amz-Meta-Snowball-Auto-Extract=true", "NotImplemented"),
+        ("x-amz-meta-a=b%0d%0ax-amz-meta-c:d", "InvalidArgument"),
+        ("x-amz-meta-%20=b", "InvalidArgument"),
+        ("x-amz-copy-source=nokey", "InvalidArgument"),
+        ("x-amz-content-sha256=STREAMING-AWS4-HMAC-SHA256-PAYLOAD-X", "InvalidArgument"),
+    ],
+)
+def test_headers_in_a_url_are_judged_as_headers(query: str, code: str) -> None:
+    assert refused("PUT", f"/photos/a?{query}", content_length="0") == code
+
+
+def test_a_header_that_the_url_contradicts_is_refused() -> None:
+    headers = {"content_length": "0", "x_amz_copy_source": "/photos/y"}
+    assert refused("PUT", "/photos/a?x-amz-copy-source=/photos/x", **headers) == "InvalidArgument"
+
+
 @pytest.mark.parametrize(
     ("value", "source"),
     [
