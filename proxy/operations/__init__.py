@@ -6,7 +6,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from proxy.call import Answer, Call
-from proxy.operations import buckets, copying, deleting, listing, multipart, reading, writing
+from proxy.operations import (
+    buckets,
+    copying,
+    deleting,
+    documents,
+    listening,
+    listing,
+    multipart,
+    reading,
+    writing,
+)
 from proxy.s3.errors import Code, S3Error, error
 from proxy.s3.operation_table import OPERATIONS, Disposition
 
@@ -28,10 +38,13 @@ _HANDLED: Final[dict[str, Runner]] = {
     "CreateMultipartUpload": multipart.create_upload,
     "DeleteBucket": buckets.delete_bucket,
     "DeleteObject": deleting.delete_object,
+    "DeleteObjectTagging": documents.delete_tags,
     "DeleteObjects": deleting.delete_objects,
     "GetBucketLocation": buckets.bucket_location,
     "GetObject": reading.read_object,
     "GetObjectAttributes": reading.read_facts,
+    "GetObjectLegalHold": reading.read_facts,
+    "GetObjectRetention": reading.read_facts,
     "GetObjectTagging": reading.read_facts,
     "HeadBucket": buckets.head_bucket,
     "HeadObject": reading.read_object,
@@ -41,7 +54,12 @@ _HANDLED: Final[dict[str, Runner]] = {
     "ListObjects": listing.list_objects,
     "ListObjectsV2": listing.list_objects,
     "ListParts": multipart.list_parts,
+    "ListenNotification": listening.listen,
     "PutObject": writing.put_object,
+    "PutObjectLegalHold": documents.put_lock,
+    "PutObjectRetention": documents.put_lock,
+    "PutObjectTagging": documents.put_tags,
+    "SelectObjectContent": documents.select,
     "UploadPart": writing.upload_part,
     "UploadPartCopy": copying.upload_part_copy,
 }

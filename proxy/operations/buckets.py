@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy import bodies, denials
+from proxy import denials
 from proxy.admission import admit_read
 from proxy.call import XML, Answer, Call
+from proxy.operations.documents import whole_document
 from proxy.operations.multipart import owner_of
 from proxy.s3 import xml_write
 from proxy.s3.errors import Code, Refusal, S3Error, error
@@ -58,7 +59,9 @@ async def read_unconfigured(call: Call) -> Answer | S3Error:
 async def create_bucket(call: Call) -> Answer | S3Error:
     """CreateBucket: a workspace in the caller's default root."""
     plan, worker = call.plan, call.worker
-    body = await bodies.whole(call, plan.document_bytes)
+    body = await whole_document(call)
+    if isinstance(body, Refusal):
+        return body
     region = read_location(body)
     if isinstance(region, Refusal):
         return region

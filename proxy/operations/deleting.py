@@ -7,6 +7,7 @@ from proxy.admission import admit_change, admit_read
 from proxy.call import XML, Answer, Call
 from proxy.mutation import Base
 from proxy.operations.deletion_groups import DeletionGroups
+from proxy.operations.documents import whole_document
 from proxy.operations.relaying import look, names_of, node_refusal, path_of, relay_small
 from proxy.s3 import xml_write
 from proxy.s3.errors import Code, Refusal, S3Error, error
@@ -62,7 +63,10 @@ async def delete_objects(call: Call) -> Answer | S3Error:
     if refusal is not None:
         return refusal
     plan, admitted, worker = call.plan, call.admitted, call.worker
-    asked = read_delete(await bodies.whole(call, plan.document_bytes))
+    document = await whole_document(call, digest_required=True)
+    if isinstance(document, Refusal):
+        return document
+    asked = read_delete(document)
     if isinstance(asked, Refusal):
         return asked
     route = admitted.route

@@ -30,7 +30,7 @@ async def read_object(call: Call) -> S3Error | None:
 
 
 async def read_facts(call: Call) -> Answer | S3Error:
-    """GetObjectTagging and GetObjectAttributes: small documents that name nothing."""
+    """GetObjectTagging, -Attributes, -LegalHold and -Retention: small documents that name nothing."""
     refusal = await admit_read(call) or physical_problem(call.admitted.route.prefix, call.plan.key)
     if refusal is not None:
         return refusal
