@@ -294,6 +294,29 @@ def test_other_nodes_write_it_otherwise(written: bytes) -> None:
     assert keys_of(rewritten(Listing(Kind.V1, "photos", url=True), written), url=True) == ["a b&"]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("v1", Kind.V1), ("versions", Kind.VERSIONS)])
+def test_versitygw_ignores_the_encoding_and_orders_otherwise(name: str, kind: Kind) -> None:
+    keys = ["a b/c+d.txt", "pct%20.txt", "z", "é&<x>.txt"]
+    body, prefix = answer(f"versitygw-{name}"), "roots/jane/photos.abc/"
+    assert keys_of(rewritten(Listing(kind, "photos"), body, prefix), url=False) == keys
+    found = rewritten(Listing(kind, "photos", url=True), body, prefix)
+    assert keys_of(found, url=True) == keys
+    assert b"roots" not in found
+    assert b"minioadmin" not in found
+
+
+def test_versitygws_token_is_a_key_and_is_sealed() -> None:
+    found = rewritten(
+        Listing(Kind.V2, "photos", delimiter="/", max_keys=2),
+        answer("versitygw-v2-page"),
+        "roots/jane/photos.abc/",
+    )
+    token = etree.fromstring(found).findtext(f"{NS}NextContinuationToken")
+    assert token
+    assert unseal(token) == b"roots/jane/photos.abc/pct%20.txt"
+    assert b"roots" not in found
+
+
 def test_many_owners_become_one() -> None:
     items = [
         item(PREFIX + str(number), f"<Owner><ID>{number % 9}</ID><DisplayName>n</DisplayName></Owner>")
