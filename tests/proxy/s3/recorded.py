@@ -1,4 +1,4 @@
-"""Answers of a real MinIO (RELEASE of February 2026), recorded once: what the translations are held to.
+"""Answers of real nodes, recorded once: what the translations are held to. MinIO of February 2026, unless named so.
 
 They are of the bucket `bkt`, below the prefix `PREFIX`, with keys that look like XML, escapes and worse.
 """
