@@ -11,7 +11,7 @@
 --                 exists: list its parts, abort it)
 -- BYTES           candidate size, -1 when it is learned later (`size`)
 --
--- Answers {'ok', rev, uid, wsid, node, bucket, prefix, chain, share expiry (ms, 0 = none), versioned (0 | 1), duty,
+-- Answers {'ok', rev, uid, wsid, node, bucket, prefix, chain, share ends in (ms, 0 = never), versioned (0 | 1), duty,
 --          warning [, source node, source bucket, source prefix]}
 --      or {'no', code, …} (quota/answers.py).
 
@@ -25,7 +25,7 @@ local d
 d, denial = decide(now, credential, ARGV[3], need)
 if denial then return denial end
 local ws = d.ws
-local ends = d.grant and given(d.grant.expires) or 0
+local ends = ends_in(now, d)
 local answer = {'ok', rev, d.uid, d.id, ws.node, ws.bucket, ws.prefix, chain(akid, d), text(ends),
   ws.versioned and '1' or '0', 'none', ''}
 
@@ -33,8 +33,8 @@ if source ~= '' then
   local s, refused = decide(now, credential, source, 1)
   if refused then return refused end
   answer[8] = answer[8] .. ' ' .. chain(akid, s)
-  local until_ms = s.grant and given(s.grant.expires) or 0
-  if until_ms > 0 and (ends == 0 or until_ms < ends) then answer[9] = text(until_ms) end
+  local source_ends = ends_in(now, s)
+  if source_ends > 0 and (ends == 0 or source_ends < ends) then answer[9] = text(source_ends) end
   answer[13], answer[14], answer[15] = s.ws.node, s.ws.bucket, s.ws.prefix
 end
 if kind == 'read' then return answer end
@@ -42,27 +42,15 @@ if kind == 'read' then return answer end
 local place = {ws = d.id, owner = ws.owner, root = ws.root}
 local key, upload, part, version = ARGV[9], ARGV[12], ARGV[13], ARGV[14]
 local hold = ARGV[7]
-local subject, base = d.id .. '|k' .. key, nil
 if upload ~= '' then
   local raw = redis.call('HGET', UPLOADS, upload)
   if not raw then return {'no', 'NoSuchUpload'} end
   local u = cjson.decode(raw)
   if u.ws ~= d.id or u.key ~= key then return {'no', 'NoSuchUpload'} end
   if kind == 'upload' then return answer end
-  if kind == 'part' or kind == 'partcopy' then
-    subject = d.id .. '|p' .. upload .. ':' .. part
-    base = tonumber(redis.call('HGET', UPLOADS, upload .. ':' .. part) or '0')
-  end
 end
-if ws.versioned then
-  if kind == 'delete' and version ~= '' then
-    subject = d.id .. '|v' .. key .. '\0' .. version
-  elseif kind == 'put' or kind == 'copy' or kind == 'complete' or kind == 'delete' then
-    -- Nothing is replaced in a versioned bucket: each write is a group of its own over a base of nothing.
-    subject, base = d.id .. '|a' .. hold .. ':' .. key, 0
-    if kind == 'delete' then kind = 'mark' elseif kind ~= 'complete' then kind = 'add' end
-  end
-end
+local subject, base
+subject, kind, base = subject_of(ws, d.id, kind, hold, key, upload, part, version)
 if phase ~= 'open' and kind ~= 'delete' and kind ~= 'mark' then
   return {'no', 'Recounting', 'realm', ''}
 end

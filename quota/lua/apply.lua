@@ -1,5 +1,5 @@
 -- apply EPOCH LEASE_MS CHANGES NAMES
--- keys: STATE CREDENTIALS USERS WORKSPACES GRANTS NAMES INDEX NODES LIMITS USAGE REVOCATIONS REVISIONS
+-- keys: STATE CREDENTIALS USERS WORKSPACES GRANTS NAMES INDEX NODES LIMITS USAGE KEYS_HASH REVOCATIONS REVISIONS
 -- uses: state room definitions
 --
 -- Applies changes that SQL has committed, each only over an older version, and publishes one numbered revocation that

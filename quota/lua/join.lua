@@ -3,8 +3,8 @@
 -- uses: state room groups
 --
 -- Joins the groups of many keys that one admitted request deletes (DeleteObjects).
--- Answers {'ok', duty…} in the order asked, or {'no', 'NotReady' | 'NoSuchBucket'}. A duty is known, read, wait or
--- lost; a denial of one key is the string 'no'.
+-- Answers {'ok', duty…} in the order asked, or {'no', 'NotReady' | 'NoSuchBucket'}. A duty is known, read, tell,
+-- wait or lost; a denial of one key is the string 'no'.
 
 local now = enter(ARGV[1])
 if not now then return {'no', 'NotReady'} end
@@ -14,11 +14,7 @@ local place = {ws = ARGV[4], owner = ws.owner, root = ws.root}
 local answer = {'ok'}
 for i = 5, #ARGV, 3 do
   local hold, key, version = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local subject, base, kind = place.ws .. '|k' .. key, nil, 'delete'
-  if ws.versioned then
-    if version ~= '' then subject = place.ws .. '|v' .. key .. '\0' .. version
-    else subject, base, kind = place.ws .. '|a' .. hold .. ':' .. key, 0, 'mark' end
-  end
+  local subject, kind, base = subject_of(ws, place.ws, 'delete', hold, key, '', '', version)
   local refused, duty = join(now, place, subject, hold, ARGV[2], ARGV[3], kind, 0, 0, base, '')
   answer[#answer + 1] = refused and 'no' or duty
 end

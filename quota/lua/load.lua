@@ -1,5 +1,5 @@
 -- load CHANGES
--- keys: STATE CREDENTIALS USERS WORKSPACES GRANTS NAMES INDEX NODES LIMITS USAGE
+-- keys: STATE CREDENTIALS USERS WORKSPACES GRANTS NAMES INDEX NODES LIMITS USAGE KEYS_HASH
 -- uses: state room definitions
 --
 -- One batch of a rebuild, while no epoch is open. Answers {'ok'}, or {'no', 'Open'} when one is.

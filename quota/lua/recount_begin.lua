@@ -8,7 +8,7 @@
 if not enter(ARGV[1]) then return {'no', 'NotReady'} end
 if not record(WORKSPACES, ARGV[2]) then return {'no', 'NoSuchBucket'} end
 local field = 'w:' .. ARGV[2] .. ':rc'
-local old = redis.call('HGET', USAGE, field)
+local old = string.match(redis.call('HGET', USAGE, field) or '', '^[^*]+')
 if old then
   for _, name in ipairs(redis.call('HKEYS', DIRTY)) do
     if string.sub(name, 1, #old + 1) == old .. '|' then redis.call('HDEL', DIRTY, name) end

@@ -2,7 +2,8 @@
 -- keys: STATE DIRTY
 -- uses: state
 --
--- Answers {'ok', subject, times changed, …} of what has changed since RECOUNT began, or {'no', 'NotReady'}.
+-- Answers {'ok', subject, "changes:bytes:objects", …} of what has changed since RECOUNT began (bytes -1: not known),
+-- or {'no', 'NotReady'}.
 
 if not enter(ARGV[1]) then return {'no', 'NotReady'} end
 local answer, prefix = {'ok'}, ARGV[2] .. '|'

@@ -28,6 +28,12 @@ if ARGV[7] ~= '' then
   bytes = 0
   for number in string.gmatch(ARGV[7], '%d+') do
     local part = redis.call('HGET', UPLOADS, h.up .. ':' .. number)
+    -- A part whose upload was cut, and then tried again, is in doubt until somebody looks: so is the object's size.
+    local doubtful = load_group(g.p.ws .. '|p' .. h.up .. ':' .. number)
+    if doubtful then
+      g.fl = true
+      part = math.max(tonumber(part or '0'), doubtful.mx)
+    end
     if not part then
       save_group(h.g, g)
       settle(now, hold, 'none', -1, 0, 0, 0, 0)
@@ -61,4 +67,4 @@ if duty == 'lost' then
   settle(now, hold, 'none', -1, 0, 0, 0, 0)
   return {'no', 'Recounting', 'workspace', 'w:' .. g.p.ws}
 end
-return {duty}
+return {duty == 'tell' and 'read' or duty}

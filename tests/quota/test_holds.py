@@ -195,12 +195,12 @@ async def test_doubt_stays_charged_until_a_look_after_the_node_can_commit_no_mor
     usage = await world.usage()
     assert (usage["b"], usage["hb"], usage["db"], usage["do"]) == (0, 0, 100, 1)
     subject = "ws1|kk"
-    early = await world.live.run("resolve", await world.live.epoch(), subject, 0, 0, "")
+    early = await world.live.run("resolve", await world.live.epoch(), subject, "", 0, 0, "")
     assert early[0] == b"early"
     import asyncio
 
     await asyncio.sleep(int(early[1]) / 1000 + 0.01)
-    assert await world.live.run("resolve", await world.live.epoch(), subject, 100, 1, "") == [b"ok"]
+    assert await world.live.run("resolve", await world.live.epoch(), subject, "", 100, 1, "") == [b"ok"]
     usage = await world.usage()
     assert (usage["b"], usage["o"], usage["db"], usage["do"]) == (100, 1, 0, 0)
     assert await clean(world)

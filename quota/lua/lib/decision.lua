@@ -63,11 +63,13 @@ local function decide(now, credential, bucket, need)
   if ws.owner == d.uid then
     d.have, d.via = 3, 'owner'
   else
-    d.grant, d.via = best_grant(now, id, d.uid, user.groups, need)
+    -- A link is good for as long as its maker may share the workspace, whatever it lets strangers do.
+    d.grant, d.via = best_grant(now, id, d.uid, user.groups, credential.kind == 'link' and 3 or need)
     if d.grant then d.have = d.grant.permission
     elseif ws.public then d.have, d.via = 1, 'public' end
   end
   if d.have == 0 then return d, unknown end
+  if credential.kind == 'link' and d.have < 3 then return d, {'no', 'AccessDenied', 'permission', '3', text(d.have)} end
 
   local scope = given(credential.workspaces)
   if scope then
@@ -83,9 +85,19 @@ local function decide(now, credential, bucket, need)
   return d
 end
 
+-- When what the decision rests on ends by itself and takes running transfers along, in ms from now; 0 for never. The
+-- end of a key or session lets what was admitted finish; that of a share, or of a link (a share for strangers), does not.
+local function ends_in(now, d)
+  local ends = d.grant and given(d.grant.expires) or 0
+  local own = d.credential.kind == 'link' and given(d.credential.expires) or 0
+  if own > 0 and (ends == 0 or own < ends) then ends = own end
+  if ends == 0 then return 0 end
+  return math.max(1, ends - now)
+end
+
 -- All that a transfer depends on, as the names that revocations carry (protocol, rule 12).
 local function chain(akid, d)
-  local names = {'c:' .. akid, 'u:' .. d.uid, 'w:' .. d.id}
+  local names = {'c:' .. akid, 'u:' .. d.uid, 'w:' .. d.id, 'node:' .. d.ws.node}
   for _, parent in ipairs(given(d.credential.parents) or {}) do names[#names + 1] = 'c:' .. parent end
   if d.grant then
     names[#names + 1] = 's:' .. d.grant.share

@@ -21,13 +21,32 @@ local function move_usage(id, from, to)
   if not to then redis.call('HDEL', USAGE, 'w:' .. id .. ':rc', 'w:' .. id .. ':rt', 'w:' .. id .. ':gs', unpack(fields)) end
 end
 
+-- What is under way is charged where the workspace is now; with a deleted one it is forgotten.
+local function move_groups(id, to)
+  local all = redis.call('HGETALL', KEYS_HASH)
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, #id + 1) == id .. '|' then
+      if to then
+        local g = cjson.decode(all[i + 1])
+        g.p.owner, g.p.root = to.owner, to.root
+        redis.call('HSET', KEYS_HASH, all[i], cjson.encode(g))
+      else
+        redis.call('HDEL', KEYS_HASH, all[i])
+      end
+    end
+  end
+end
+
 local function define_workspace(id, old, value)
   if old then
     for _, name in ipairs(old.names) do
       if redis.call('HGET', NAMES, name) == id then redis.call('HDEL', NAMES, name) end
     end
     redis.call('ZREM', INDEX, 'o:' .. old.owner .. ':' .. id)
-    if not value or value.owner ~= old.owner or value.root ~= old.root then move_usage(id, old, value) end
+    if not value or value.owner ~= old.owner or value.root ~= old.root then
+      move_usage(id, old, value)
+      move_groups(id, value)
+    end
   end
   if value then
     for _, name in ipairs(value.names) do redis.call('HSET', NAMES, name, id) end
