@@ -114,7 +114,7 @@ def minio_server(folder: Path) -> Iterator[Minio]:
     command = [find_program("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(data)]
     with running(
         command,
-        ready=lambda: http_status(endpoint, "/minio/health/live") == 200,
+        ready=lambda: http_status(endpoint, "/minio/health/cluster") == 200,
         log=folder / "minio.log",
         env=env,
     ) as process:

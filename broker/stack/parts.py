@@ -71,7 +71,7 @@ def minio(folder: Path, state: State, binary: Path) -> Part:
         "minio",
         (str(binary), "server", "--quiet", "--address", address, str(data.absolute())),
         environment,
-        ready=lambda: http_status(f"http://{address}", "/minio/health/live") == 200,
+        ready=lambda: http_status(f"http://{address}", "/minio/health/cluster") == 200,
     )
 
 
