@@ -43,9 +43,13 @@ class Session:
         if self._broker is None:
             from broker.cli.client import Broker
 
-            region = self.environment.get("WIO_REGION") or "us-east-1"
-            self._broker = Broker(self.target.url, self.target.keys, region=region)
+            self._broker = Broker(self.target.url, self.target.keys, region=self.region)
         return self._broker
+
+    @property
+    def region(self) -> str:
+        """What requests are signed for: WIO_REGION, as the deployment has it."""
+        return self.environment.get("WIO_REGION") or "us-east-1"
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -50,7 +50,7 @@ def create(
     token = session.broker.post("tokens", body=body)
     match form:
         case "env":
-            click.echo(as_environment(token, endpoint_url(session)))
+            click.echo(as_environment(token, endpoint_url(session), session.region))
         case "process":
             click.echo(json.dumps(as_credential_process(token)))
         case "mc":
@@ -77,14 +77,15 @@ def revoke(session: Session, access_key_id: str) -> None:
     session.output.ended(session.broker.delete("tokens", access_key_id), f"Revoked {access_key_id}")
 
 
-def as_environment(token: dict[str, Any], endpoint: str) -> str:
+def as_environment(token: dict[str, Any], endpoint: str, region: str) -> str:
     """Shell lines that aws, boto3 and every AWS SDK understand."""
     values = {
         "AWS_ACCESS_KEY_ID": token["access_key_id"],
         "AWS_SECRET_ACCESS_KEY": token["secret_access_key"],
         "AWS_SESSION_TOKEN": token["session_token"],
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_REGION": token.get("region") or "us-east-1",
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,  # what botocore reads, and so aws and boto3
     }
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
 
