@@ -12,6 +12,7 @@ import structlog
 
 from proxy.access_log import AccessLog
 from proxy.credentials import Credentials
+from proxy.events import Events
 from proxy.metrics import Metrics
 from proxy.nodes import Nodes
 from proxy.settings import ProxySettings
@@ -42,6 +43,7 @@ class Worker:
             on_connect=self._on_redis,
         )
         self.gate = Gate(self.wire, settings.realm, settings.commit_seconds)
+        self.events = Events(self.wire, settings.realm)
         context = ssl.create_default_context(cafile=str(settings.node_ca)) if settings.node_ca else None
         self.upstream = Upstream(limits=Limits(connections=settings.node_connections), ssl_context=context)
         self.nodes = Nodes(self.gate, self.sealer, self.upstream, Timeouts(read=settings.node_read_seconds))
@@ -73,6 +75,7 @@ class Worker:
     async def aclose(self) -> None:
         """Let go of everything: transfers are cut, the lease is given back."""
         self.transfers.cut_all()
+        await self.events.aclose()
         await self.gate.aclose()
         await self.lease.aclose()
         await self.upstream.aclose()
@@ -106,9 +109,12 @@ class Worker:
                 self.nodes.forget(name[5:])
         return self.transfers.cut(number, names)
 
-    def cut_all(self) -> int:
-        """Cut every transfer."""
-        return self.transfers.cut_all()
+    def cut_all(self, floor: int | None = None) -> int:
+        """Cut every transfer; with `floor`, nothing that is remembered from before that revocation is trusted."""
+        if floor is not None:
+            self.credentials.forget_all()
+            self.nodes.forget_all()
+        return self.transfers.cut_all(floor)
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what runs now."""

@@ -238,6 +238,19 @@ class Wire:
             raise WireClosed("there is no connection to Redis")
         return await link.send(_pack(args))
 
+    def tell(self, *args: Argument) -> None:
+        """Send one command and do not wait for its reply; where there is no connection, or an error, nothing
+        happens.
+        """
+        link = self._link
+        if link is None:
+            return
+        try:
+            future = link.send(_pack(args))
+        except WireClosed:
+            return
+        future.add_done_callback(_look)
+
     async def evalsha(self, sha: str, keys: Sequence[bytes | str], args: Sequence[Argument]) -> Any:
         """Run a script that Redis has loaded; errors as for `execute`."""
         link = self._link
@@ -273,6 +286,10 @@ class Wire:
             except (WireError, OSError) as error:
                 self._settle_first(error if isinstance(error, WireError) else _unreachable(error))
                 _log.debug("Redis cannot be reached: %s", type(error).__name__)
+            except Exception:
+                # `on_connect`'s, mostly: as long as it fails nothing may be sent, and it will be asked again.
+                self._settle_first(WireClosed("the connection to Redis could not be taken into use"))
+                _log.exception("the connection to Redis could not be taken into use")
             else:
                 backoff = _FIRST_BACKOFF
                 self._settle_first(None)
@@ -333,6 +350,11 @@ class Wire:
             self._link = None
             if self._on_lost is not None:
                 self._on_lost()
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _unreachable(error: OSError) -> WireClosed:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from proxy.admission import admit_change
 from proxy.call import Answer, Call, header
+from proxy.events import tell
 from proxy.mutation import Base, Mutation
 from proxy.operations.relaying import document_headers, look, names_of, path_of
 from proxy.operations.upload_names import belongs, look_at_part, open_upload
@@ -156,5 +157,7 @@ async def _copy(
             await mutation.none()
         return stored
     await mutation.done(size, objects)
+    if objects:
+        tell(call, "ObjectCreated:Copy", size=size, etag=stored.etag, headers=exchange.headers)
     document = xml_write.copy_object(stored.etag, stored.last_modified, stored.checksums, part=objects == 0)
     return Answer(200, document_headers(exchange.headers), document)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from proxy import bodies, denials
 from proxy.admission import admit_change, admit_read
-from proxy.call import XML, Answer, Call
+from proxy.call import XML, Answer, Call, header
+from proxy.events import make_event, tell
 from proxy.mutation import Base
 from proxy.operations.deletion_groups import DeletionGroups
 from proxy.operations.documents import whole_document
@@ -54,6 +55,9 @@ async def delete_object(call: Call) -> Answer | S3Error:
             await mutation.doubt()
         if exchange.status >= 300:
             return await node_refusal(call, exchange)
+        marked = header(exchange.headers, b"x-amz-delete-marker") == b"true"
+        name = "ObjectRemoved:DeleteMarkerCreated" if marked and not plan.version_id else "ObjectRemoved:Delete"
+        tell(call, name, headers=exchange.headers)
         return await relay_small(call, exchange)
 
 
@@ -112,6 +116,17 @@ async def delete_objects(call: Call) -> Answer | S3Error:
             return outcome
         deleted, refused = outcome
         await groups.settle(deleted, [doomed for doomed, _why in refused])
+        worker.events.publish(
+            admitted.workspace,
+            [
+                make_event(
+                    "ObjectRemoved:DeleteMarkerCreated" if one.delete_marker else "ObjectRemoved:Delete",
+                    one.key,
+                    version_id=one.version_id or one.delete_marker_version_id or "",
+                )
+                for one in deleted
+            ],
+        )
     failed += [(doomed.key, doomed.version_id, why) for doomed, why in refused]
     failed += [(doomed.key, doomed.version_id, error(Code.SLOW_DOWN)) for doomed in groups.left_out]
     return Answer(200, XML, xml_write.delete_result(deleted, failed, quiet=asked.quiet))

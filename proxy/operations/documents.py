@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from proxy import bodies
 from proxy.admission import admit_read
 from proxy.call import Answer, Call
+from proxy.events import tell
 from proxy.operations.relaying import node_refusal, path_of, relay, relay_small
 from proxy.s3.errors import Code, Refusal, S3Error, error
 from proxy.s3.headers import header_map
@@ -49,7 +50,7 @@ async def put_tags(call: Call) -> Answer | S3Error:
     tags = read_tagging(body)
     if isinstance(tags, Refusal):
         return tags
-    return await relay_small(call, await _ask(call, b"PUT", write_tagging(tags)))
+    return await _changed(call, await _ask(call, b"PUT", write_tagging(tags)), "PutTagging")
 
 
 async def delete_tags(call: Call) -> Answer | S3Error:
@@ -57,7 +58,7 @@ async def delete_tags(call: Call) -> Answer | S3Error:
     refusal = await _admit(call)
     if refusal is not None:
         return refusal
-    return await relay_small(call, await _ask(call, b"DELETE", b""))
+    return await _changed(call, await _ask(call, b"DELETE", b""), "DeleteTagging")
 
 
 async def put_lock(call: Call) -> Answer | S3Error:
@@ -71,7 +72,9 @@ async def put_lock(call: Call) -> Answer | S3Error:
     body = await _checked(call)
     if isinstance(body, Refusal):
         return body
-    return await relay_small(call, await _ask(call, b"PUT", body))
+    is_hold = call.plan.operation.name == "PutObjectLegalHold"
+    exchange = await _ask(call, b"PUT", body)
+    return await _changed(call, exchange, "PutLegalHold" if is_hold else "PutRetention")
 
 
 async def select(call: Call) -> S3Error | None:
@@ -87,6 +90,13 @@ async def select(call: Call) -> S3Error | None:
         return await node_refusal(call, exchange)
     await relay(call, exchange)
     return None
+
+
+async def _changed(call: Call, exchange: Exchange, event: str) -> Answer | S3Error:
+    answer = await relay_small(call, exchange)
+    if isinstance(answer, Answer):
+        tell(call, f"ObjectCreated:{event}", headers=answer.headers)
+    return answer
 
 
 async def _admit(call: Call) -> S3Error | None:

@@ -7,6 +7,7 @@ import json
 from proxy import bodies, denials
 from proxy.admission import admit_change, admit_read
 from proxy.call import XML, Answer, Call
+from proxy.events import tell
 from proxy.mutation import Base
 from proxy.operations.relaying import document_headers, look, names_of, node_refusal, path_of
 from proxy.operations.upload_names import belongs, open_upload, seal_upload
@@ -170,6 +171,13 @@ async def complete_upload(call: Call) -> Answer | S3Error:
                 await mutation.none()
             return stored
         await mutation.done(size, 1)
+        tell(
+            call,
+            "ObjectCreated:CompleteMultipartUpload",
+            size=size,
+            etag=stored.etag,
+            headers=exchange.headers,
+        )
     where = f"{_base_url(call)}/{plan.bucket}/{plan.raw_key.decode('ascii', 'replace')}"
     return Answer(
         200,

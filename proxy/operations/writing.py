@@ -9,6 +9,7 @@ import sigv4
 from proxy import bodies
 from proxy.admission import admit_change
 from proxy.call import Answer, Call
+from proxy.events import tell
 from proxy.mutation import Base, Mutation
 from proxy.nodes import Node
 from proxy.operations.relaying import look, node_refusal, path_of, relay_small
@@ -36,8 +37,11 @@ async def put_object(call: Call) -> Answer | S3Error:
         problem = physical_problem(route.prefix, plan.key)
         if problem is not None:
             return problem
-        answer = await store(call, mutation, path_of(route, plan.key, plan.raw_key), plan.node_query())
-        return await settled(call, mutation, answer, plan.adds_bytes, 1)
+        exchange = await store(call, mutation, path_of(route, plan.key, plan.raw_key), plan.node_query())
+        answer = await settled(call, mutation, exchange, plan.adds_bytes, 1)
+        if isinstance(answer, Answer):
+            tell(call, "ObjectCreated:Put", size=plan.adds_bytes, headers=answer.headers)
+        return answer
 
 
 async def upload_part(call: Call) -> Answer | S3Error:
