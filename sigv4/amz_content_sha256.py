@@ -33,20 +33,17 @@ class PayloadKind(enum.Enum):
     #: Not said: a service other than S3, whose signature needs the body's hash at `verify`.
     BODY = "body"
 
-    @property
-    def chunked(self) -> bool:
-        """True where the body is framed as aws-chunked, for a `ChunkDecoder` to take apart."""
-        return self.chunks_signed or self is PayloadKind.STREAMING_UNSIGNED_TRAILER
+    #: True where the body is framed as aws-chunked, for a `ChunkDecoder` to take apart.
+    chunked: bool
+    #: True where each chunk carries a signature.
+    chunks_signed: bool
+    #: True where a trailer section may follow the last chunk.
+    has_trailer: bool
 
-    @property
-    def chunks_signed(self) -> bool:
-        """True where each chunk carries a signature."""
-        return self is PayloadKind.STREAMING_SIGNED or self is PayloadKind.STREAMING_SIGNED_TRAILER
-
-    @property
-    def has_trailer(self) -> bool:
-        """True where a trailer section may follow the last chunk."""
-        return self is PayloadKind.STREAMING_SIGNED_TRAILER or self is PayloadKind.STREAMING_UNSIGNED_TRAILER
+    def __init__(self, literal: str) -> None:
+        self.chunked = literal.startswith("STREAMING-")
+        self.chunks_signed = literal.startswith("STREAMING-AWS4-HMAC-SHA256-")
+        self.has_trailer = literal.endswith("-TRAILER")
 
 
 _LITERALS: Final = {

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-h
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
 
 from .errors import SigV4Error
@@ -16,6 +17,8 @@ ALGORITHM_V4A: Final = b"AWS4-ECDSA-P256-SHA256"
 
 MAX_AUTHORIZATION_BYTES: Final = 8 * 1024
 MAX_SIGNED_HEADERS: Final = 128
+#: Credentials and lists of names up to this size are remembered: clients send the same ones all day.
+_REMEMBERED_BYTES: Final = 256
 
 
 class Credential(NamedTuple):
@@ -103,6 +106,12 @@ def parse_credential(text: bytes, dialect: Dialect, region: str, service: str) -
 
     Access key ids may hold `/`, so the scope is taken from the end.
     """
+    if len(text) <= _REMEMBERED_BYTES:
+        return _remembered_credential(text, dialect, region, service)
+    return _parse_credential(text, dialect, region, service)
+
+
+def _parse_credential(text: bytes, dialect: Dialect, region: str, service: str) -> Credential:
     parts = text.rsplit(b"/", 4)
     if len(parts) != 5 or not parts[0]:
         dialect.refuse(
@@ -125,8 +134,17 @@ def parse_credential(text: bytes, dialect: Dialect, region: str, service: str) -
     return Credential(access_key_id, date, given_region, given_service)
 
 
+_remembered_credential: Final = lru_cache(maxsize=4096)(_parse_credential)
+
+
 def parse_signed_headers(text: bytes, dialect: Dialect) -> tuple[bytes, ...]:
     """The names, sorted as they are signed. Malformed where one is empty, in upper case or given twice."""
+    if len(text) <= _REMEMBERED_BYTES:
+        return _remembered_signed_headers(text, dialect)
+    return _parse_signed_headers(text, dialect)
+
+
+def _parse_signed_headers(text: bytes, dialect: Dialect) -> tuple[bytes, ...]:
     names = text.split(b";")
     if len(names) > MAX_SIGNED_HEADERS or b"" in names or text != text.lower():
         dialect.refuse("SignedHeaders must be a list of lower-case names, separated by semicolons.")
@@ -134,3 +152,6 @@ def parse_signed_headers(text: bytes, dialect: Dialect) -> tuple[bytes, ...]:
         dialect.refuse("SignedHeaders names a header twice.")
     names.sort()
     return tuple(names)
+
+
+_remembered_signed_headers: Final = lru_cache(maxsize=1024)(_parse_signed_headers)

@@ -11,6 +11,7 @@ what clients send by day.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from .errors import SigV4Error
@@ -22,6 +23,10 @@ MAX_QUERY_PARAMS: Final = 128
 
 UNRESERVED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _PATH_SAFE: Final = UNRESERVED + b"/"
+#: What a query may hold that needs a look at its escapes only.
+_QUERY_SAFE: Final = UNRESERVED + b"&=%"
+#: Names and values up to this size are remembered with their spelling: credentials come again and again.
+_REMEMBERED_BYTES: Final = 128
 
 _ENCODED: Final = tuple(bytes((byte,)) if byte in UNRESERVED else b"%%%02X" % byte for byte in range(256))
 _ENCODED_PATH: Final = tuple(b"/" if byte == 0x2F else _ENCODED[byte] for byte in range(256))
@@ -104,16 +109,26 @@ def query_pairs(query_string: bytes) -> list[tuple[bytes, bytes]]:
     if len(items) > MAX_QUERY_PARAMS:
         raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: too many query parameters.")
     pairs = []
+    is_odd = bool(query_string.translate(None, _QUERY_SAFE))
     for item in items:
         if not item:
             continue
         name, _, value = item.partition(b"=")
-        if name.translate(None, UNRESERVED):
-            name = _canonical_text(name, UNRESERVED, _ENCODED, "query")
-        if value.translate(None, UNRESERVED):
-            value = _canonical_text(value, UNRESERVED, _ENCODED, "query")
+        if is_odd or b"%" in item or b"=" in value:
+            name, value = _canonical_component(name), _canonical_component(value)
         pairs.append((name, value))
     return pairs
+
+
+def _canonical_component(text: bytes) -> bytes:
+    if len(text) <= _REMEMBERED_BYTES:
+        return _remembered_component(text)
+    return _canonical_text(text, UNRESERVED, _ENCODED, "query")
+
+
+@lru_cache(maxsize=1024)
+def _remembered_component(text: bytes) -> bytes:
+    return _canonical_text(text, UNRESERVED, _ENCODED, "query")
 
 
 def join_query(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -145,6 +160,10 @@ def decode_component(canonical: bytes) -> bytes:
     >>> decode_component(b"a%20%2Fb")
     b'a /b'
     """
+    if b"%" not in canonical:
+        return canonical
+    # A slash is what a credential is full of; in canonical text "%2F" is never part of another escape.
+    canonical = canonical.replace(b"%2F", b"/")
     if b"%" not in canonical:
         return canonical
     first, *escaped = canonical.split(b"%")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from .amz_content_sha256 import PayloadKind, payload_kind
@@ -28,7 +27,7 @@ from .authorization_v4 import (
 from .aws_chunked_stream import ChunkDecoder, parse_trailer_names
 from .canonical import MAX_PATH_BYTES, canonical_path, fold, join_query, query_pairs, service_path
 from .errors import ContentSHA256Mismatch, SignatureDoesNotMatch, SigV4Error
-from .keys import VerifiedContext, signing_key
+from .keys import VerifiedContext, hmac_hex, signing_key
 from .presigned_url_v4 import claims, parse_presigned
 
 #: The clock skew that AWS allows, in seconds.
@@ -39,14 +38,14 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 Form = Literal["header", "presigned"]
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """A well-formed, timely, complete claim of a signature; nothing about it is proven before `verify`.
 
     `amz_date` `YYYYMMDDTHHMMSSZ` · `scope` `DATE/REGION/SERVICE/aws4_request` · `signed_headers` sorted ·
     `payload` how the body is bound · `payload_sha256` hex, for SIGNED only · `expires_at` seconds since the
     epoch, presigned only · `query` the parameters in order, encoded canonically (authorise by these) ·
-    `decoded_length` and `trailers` what the headers announce of an aws-chunked body.
+    `decoded_length` and `trailers` what the headers announce of an aws-chunked body · the last four are what
+    `verify` compares, as it was received.
     """
 
     form: Form
@@ -54,7 +53,7 @@ class Presented:
     path: bytes
     query: tuple[tuple[bytes, bytes], ...]
     access_key_id: str
-    session_token: str | None = field(repr=False)
+    session_token: str | None
     amz_date: str
     date: str
     region: str
@@ -65,10 +64,14 @@ class Presented:
     expires_at: float | None
     decoded_length: int | None
     trailers: tuple[str, ...]
-    _signature: bytes = field(repr=False)
-    _canonical_query: bytes = field(repr=False)
-    _canonical_headers: bytes = field(repr=False)
-    _payload_literal: bytes | None = field(repr=False)
+    signature: bytes
+    canonical_query: bytes
+    canonical_headers: bytes
+    payload_literal: bytes | None
+
+    def __repr__(self) -> str:
+        # Never the token or the signature.
+        return f"Presented({self.form} {self.method!r} {self.path!r} by {self.access_key_id!r})"
 
     @property
     def scope(self) -> str:
@@ -98,13 +101,13 @@ class Presented:
         canonical = self.canonical_request(body_sha256)
         key = signing_key(secret, self.date, self.region, self.service)
         string_to_sign = self.string_to_sign(canonical)
-        if hmac.compare_digest(hmac.digest(key, string_to_sign, "sha256").hex().encode(), self._signature):
+        if hmac.compare_digest(hmac_hex(key, string_to_sign).encode(), self.signature):
             return self._verified(key, body_sha256)
         # Some clients send a sub-delimiter such as "(" or "+" as it is, and sign it encoded, as AWS reads it.
         # The other spelling stands for the same bytes, so what is authorised does not change.
         if self.service == "s3" and (spelt := canonical_path(self.path)) != self.path:
             again = self.string_to_sign(self._canonical(spelt, body_sha256))
-            if hmac.compare_digest(hmac.digest(key, again, "sha256").hex().encode(), self._signature):
+            if hmac.compare_digest(hmac_hex(key, again).encode(), self.signature):
                 return self._verified(key, body_sha256)
         raise SignatureDoesNotMatch(details=_explain(self.access_key_id, string_to_sign, canonical))
 
@@ -126,11 +129,11 @@ class Presented:
         if body_sha256 is not None and self.payload_sha256 not in (None, body_sha256):
             raise ContentSHA256Mismatch(self.payload_sha256 or "", body_sha256)
         return VerifiedContext(
-            self.access_key_id, self.amz_date, self.scope, key, self._signature.decode("ascii")
+            self.access_key_id, self.amz_date, self.scope, key, self.signature.decode("ascii")
         )
 
     def _canonical(self, path: bytes, body_sha256: str | None) -> bytes:
-        payload = self._payload_literal
+        payload = self.payload_literal
         if payload is None:
             if body_sha256 is None:
                 raise ValueError("the signature of this request covers the body: its SHA-256 is needed")
@@ -138,8 +141,8 @@ class Presented:
         return b"%b\n%b\n%b\n%b\n%b\n%b" % (
             self.method,
             path,
-            self._canonical_query,
-            self._canonical_headers,
+            self.canonical_query,
+            self.canonical_headers,
             b";".join(self.signed_headers),
             payload,
         )
@@ -396,27 +399,28 @@ def _present(
     if kind.chunked:
         decoded_length = _decoded_length(table.get(b"x-amz-decoded-content-length"))
         trailers = parse_trailer_names(table.get(b"x-amz-trailer", b""), kind)
+    credential = claim.credential
     return Presented(
-        form=claim.form,
-        method=method,
-        path=raw_path,
-        query=tuple(pairs),
-        access_key_id=claim.credential.access_key_id,
-        session_token=None if claim.token is None else fold(claim.token).decode("latin-1"),
-        amz_date=claim.amz_date,
-        date=claim.credential.date,
-        region=claim.credential.region,
-        service=claim.credential.service,
-        signed_headers=signed,
-        payload=kind,
-        payload_sha256=literal.decode("ascii") if literal and kind is PayloadKind.SIGNED else None,
-        expires_at=claim.expires_at,
-        decoded_length=decoded_length,
-        trailers=trailers,
-        _signature=claim.signature,
-        _canonical_query=canonical_query,
-        _canonical_headers=canonical_headers,
-        _payload_literal=literal,
+        claim.form,
+        method,
+        raw_path,
+        tuple(pairs),
+        credential.access_key_id,
+        None if claim.token is None else fold(claim.token).decode("latin-1"),
+        claim.amz_date,
+        credential.date,
+        credential.region,
+        credential.service,
+        signed,
+        kind,
+        literal.decode("ascii") if literal and kind is PayloadKind.SIGNED else None,
+        claim.expires_at,
+        decoded_length,
+        trailers,
+        claim.signature,
+        canonical_query,
+        canonical_headers,
+        literal,
     )
 
 

@@ -46,7 +46,7 @@ class PresignedQuery(NamedTuple):
 
 def claims(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bool]:
     """Whether the query claims SigV4, and SigV2: any one parameter is enough, so half a claim is an error."""
-    names = {name for name, _ in pairs}
+    names = dict(pairs)
     return not REQUIRED.isdisjoint(names), not _SIGV2.isdisjoint(names)
 
 
@@ -56,39 +56,44 @@ def _refuse(message: str) -> NoReturn:
 
 def parse_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> PresignedQuery:
     """The parameters of a query that claims SigV4. Raises AuthorizationQueryParametersError."""
-    found: dict[bytes, bytes] = {}
-    rest = []
-    for pair in pairs:
-        name, value = pair
-        if name in _KNOWN:
-            if name in found:
-                _refuse(f"{name.decode()} is given more than once.")
-            found[name] = decode_component(value) if b"%" in value else value
-        if name != b"X-Amz-Signature":
-            rest.append(pair)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        _refuse_repeated(pairs)
     if not found.keys() >= REQUIRED:
         _refuse(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
             "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
         )
-    algorithm = found[b"X-Amz-Algorithm"]
+    algorithm = decode_component(found[b"X-Amz-Algorithm"])
     if algorithm != ALGORITHM:
         if algorithm == ALGORITHM_V4A:
             raise unsupported_mechanism()
         _refuse('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+    token, content_sha256 = found.get(b"X-Amz-Security-Token"), found.get(b"X-Amz-Content-Sha256")
     return PresignedQuery(
-        found[b"X-Amz-Credential"],
-        found[b"X-Amz-Date"],
-        _expires(found[b"X-Amz-Expires"]),
-        found[b"X-Amz-SignedHeaders"],
-        found[b"X-Amz-Signature"],
-        found.get(b"X-Amz-Security-Token"),
-        found.get(b"X-Amz-Content-Sha256"),
-        rest,
+        decode_component(found[b"X-Amz-Credential"]),
+        decode_component(found[b"X-Amz-Date"]),
+        _expires(decode_component(found[b"X-Amz-Expires"])),
+        decode_component(found[b"X-Amz-SignedHeaders"]),
+        decode_component(found[b"X-Amz-Signature"]),
+        None if token is None else decode_component(token),
+        None if content_sha256 is None else decode_component(content_sha256),
+        [pair for pair in pairs if pair[0] != b"X-Amz-Signature"],
     )
 
 
+def _refuse_repeated(pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    found = set()
+    for name, _ in pairs:
+        if name in _KNOWN:
+            if name in found:
+                _refuse(f"{name.decode()} is given more than once.")
+            found.add(name)
+
+
 def _expires(text: bytes) -> int:
+    if text.isdigit() and len(text) <= 6 and 0 < (seconds := int(text)) <= MAX_EXPIRES:
+        return seconds
     if text[:1] == b"-" and text[1:].isdigit():
         _refuse("X-Amz-Expires must be non-negative")
     if not text.isdigit():

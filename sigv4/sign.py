@@ -8,12 +8,11 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Final
 
 from .canonical import canonical_path, encode_component, fold, join_query, query_pairs, service_path
-from .keys import VerifiedContext, signing_key
+from .keys import VerifiedContext, hmac_hex, signing_key
 from .presigned_url_v4 import MAX_EXPIRES
 
 #: Headers that something between here and the server may change or drop, so that signing them breaks requests.
@@ -146,7 +145,7 @@ def _sign(
     scope = f"{date}/{region}/{service}/aws4_request"
     digest = hashlib.sha256(canonical).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{digest}".encode()
-    signature = hmac.digest(key, text, "sha256").hex()
+    signature = hmac_hex(key, text)
     added.append(
         (
             b"authorization",
@@ -211,7 +210,7 @@ def presign(
     )
     key = signing_key(secret, date, region, service)
     text = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}".encode()
-    return query + b"&X-Amz-Signature=" + hmac.digest(key, text, "sha256").hex().encode()
+    return query + b"&X-Amz-Signature=" + hmac_hex(key, text).encode()
 
 
 def _quote(text: str) -> bytes:
