@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
@@ -32,4 +31,7 @@ def broker() -> None:
 
 def _become(module: str, *arguments: str) -> None:
     # Not imported: the planes never import each other, and a service wants this process for itself.
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    from broker.stack.parts import module_command, module_environment
+
+    command = module_command(module, *arguments)
+    os.execve(command[0], command, module_environment(os.environ))

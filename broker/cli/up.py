@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,7 +100,12 @@ def _node_keys(session: Session) -> tuple[str, str]:
 
 
 def _welcome(facts: dict[str, str], folder: Path) -> str:
-    here = "" if folder == Path(".wio") else f"export WIO_DIR={folder}\n  "
+    first = []
+    if shutil.which("wio") is None:  # `make run` starts it by its path
+        first.append(f'export PATH="{Path(sys.executable).parent}:$PATH"')
+    if folder != Path(".wio"):
+        first.append(f"export WIO_DIR={shlex.quote(str(folder.absolute()))}")
+    before = "".join(f"  {line}\n" for line in first)
     return f"""
 wio gate is up.
 
@@ -105,9 +113,9 @@ wio gate is up.
   Broker        {facts["console_url"]}
   Admin         {facts["username"]} / {facts["password"]}
 
-Paste this in another terminal (it finds this stack by itself):
+Paste this in another terminal, in the same folder:
 
-  {here}wio workspace create photos
+{before}  wio workspace create photos
   wio mc cp README.md photos/
   wio mc ls photos/
 

@@ -46,22 +46,30 @@ class Wio:
     def __call__(self, *words: str, stdin: str = "", code: int | None = 0) -> Result:
         """Run it; fails unless it exits with `code` (None: whatever)."""
         done = subprocess.run(
-            [sys.executable, "-m", "broker.cli", *words],
+            self.command(*words),
             input=stdin,
             capture_output=True,
             text=True,
             timeout=120,
             cwd=self.folder,
-            env=clean_env(
-                HOME=str(self.folder),
-                XDG_CONFIG_HOME=str(self.folder / "config"),
-                PYTHONPATH=str(Path(__file__).parents[2]),
-                **self.environment,
-            ),
+            env=self.variables(),
         )
         result = Result(done.returncode, done.stdout, done.stderr)
         assert code is None or result.code == code, result
         return result
+
+    def command(self, *words: str) -> list[str]:
+        """The command line that runs it."""
+        return [sys.executable, "-m", "broker.cli", *words]
+
+    def variables(self) -> dict[str, str]:
+        """Its environment: a home of its own, and nothing of this machine's."""
+        return clean_env(
+            HOME=str(self.folder),
+            XDG_CONFIG_HOME=str(self.folder / "config"),
+            PYTHONPATH=str(Path(__file__).parents[2]),
+            **self.environment,
+        )
 
     def json(self, *words: str, stdin: str = "") -> Any:
         """The JSON that a command prints."""
