@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from quota.answers import Admitted, Denial, DenialCode, Outcome, Settlement, admitted, denial, text
 from quota.layout import Layout
@@ -23,6 +23,7 @@ _VERBS: Final = (
     "uploads",
     "renew",
     "leave",
+    "reassert",
 )
 
 NOT_READY: Final = Denial(DenialCode.NOT_READY)
@@ -30,6 +31,19 @@ NOT_READY: Final = Denial(DenialCode.NOT_READY)
 
 class GateUnavailable(Exception):
     """Redis is gone or paused: nothing can be decided, so nothing may pass."""
+
+
+class Stake(NamedTuple):
+    """What a hold stands for, so that it can be told to a state that does not know it. Sizes in bytes."""
+
+    workspace: str
+    kind: str
+    key: bytes
+    upload: str = ""
+    part: int = 0
+    version: str = ""
+    size: int = 0
+    objects: int = 0
 
 
 class Gate:
@@ -46,9 +60,11 @@ class Gate:
         self.layout = Layout(realm)
         self.epoch = ""
         self.worker = ""
-        self._commit_ms = int(commit_seconds * 1000)
+        self.commit_ms = int(commit_seconds * 1000)
         self._keys: dict[str, list[str]] = {}
         self._owed: dict[str, Settlement] = {}
+        #: What this worker has released to a node and not settled, by hold (rule 4).
+        self.released: dict[str, Stake] = {}
         self._owing: asyncio.Task[None] | None = None
         for verb in _VERBS:
             script = load(verb)
@@ -73,7 +89,9 @@ class Gate:
         """Ask for leave to read (or, with a higher `need`, to do what takes no room)."""
         if not self.epoch:
             return NOT_READY
-        return admitted(await self.run("admit", access_key_id, bucket, int(need), "", "read"))
+        worker = self.worker
+        reply = await self.run("admit", access_key_id, bucket, int(need), "", "read")
+        return NOT_READY if self.worker is not worker else admitted(reply)
 
     async def admit(
         self,
@@ -97,29 +115,34 @@ class Gate:
         """
         if not self.epoch:
             return NOT_READY
+        worker = self.worker
         try:
-            return admitted(
-                await self.run(
-                    "admit",
-                    access_key_id,
-                    bucket,
-                    need,
-                    source,
-                    kind,
-                    hold,
-                    self.worker,
-                    key,
-                    size,
-                    objects,
-                    upload,
-                    part,
-                    version,
-                )
+            reply = await self.run(
+                "admit",
+                access_key_id,
+                bucket,
+                need,
+                source,
+                kind,
+                hold,
+                worker,
+                key,
+                size,
+                objects,
+                upload,
+                part,
+                version,
             )
         except (GateUnavailable, asyncio.CancelledError):
             if hold:
                 self.settle_later(Settlement(hold, Outcome.NONE))
             raise
+        if self.worker is not worker:
+            # Decided under a lease that has ended since: what was revoked in between, nobody here was told.
+            if hold:
+                self.settle_later(Settlement(hold, Outcome.NONE))
+            return NOT_READY
+        return admitted(reply)
 
     async def join(
         self, access_key_id: str, workspace: str, members: Sequence[tuple[str, bytes, str]]
@@ -160,12 +183,16 @@ class Gate:
         return first
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[str]:
-        """End holds; returns ok, look, doubt or gone for each, in order.
+        """End holds; returns ok, look, doubt, gone or orphan for each, in order; owed where it is told later.
 
         What cannot be told now is told later, until the state says that it knows: meanwhile it stays charged
         (rule 8).
         """
-        args: list[Argument] = [self._commit_ms]
+        if not self.epoch:
+            for one in settlements:
+                self.settle_later(one)
+            return ["owed"] * len(settlements)
+        args: list[Argument] = [self.commit_ms]
         for one in settlements:
             args += (one.hold, one.outcome.value, one.base_bytes, one.base_objects, one.bytes, one.objects)
         try:
@@ -175,9 +202,15 @@ class Gate:
                 self.settle_later(one)
             raise
         if denial(reply) is not None:
-            # The state that knew these holds is gone; its successor counts afresh.
-            return ["gone"] * len(settlements)
-        return [text(result) for result in reply[1:]]
+            # The state that knew these holds is gone; its successor is told of them when there is one.
+            for one in settlements:
+                self.settle_later(one)
+            return ["owed"] * len(settlements)
+        results = [text(result) for result in reply[1:]]
+        for one, result in zip(settlements, results, strict=True):
+            if result != "look":
+                self.released.pop(one.hold, None)
+        return results
 
     def settle_later(self, settlement: Settlement) -> None:
         """Settle in the background, trying again while Redis is away."""
@@ -188,8 +221,11 @@ class Gate:
     async def _pay(self) -> None:
         pause = 0.05
         while self._owed:
+            if not self.epoch:
+                await asyncio.sleep(0.05)
+                continue
             batch = list(self._owed.values())[:100]
-            args: list[Argument] = [self._commit_ms]
+            args: list[Argument] = [self.commit_ms]
             for one in batch:
                 # Nobody is left to look: what would need a look stays in doubt.
                 args += (
@@ -206,16 +242,47 @@ class Gate:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
                 continue
+            if denial(reply) is not None:
+                await asyncio.sleep(pause)
+                continue
+            pause = 0.05
             again = []
-            for one, result in zip(batch, reply[1:], strict=False):
-                self._owed.pop(one.hold, None)
+            for one, result in zip(batch, reply[1:], strict=True):
+                if self._owed.get(one.hold) is one:
+                    del self._owed[one.hold]
+                self.released.pop(one.hold, None)
                 if text(result) == "look":
                     again.append(Settlement(one.hold, Outcome.DOUBT))
             for one in again:
                 self._owed[one.hold] = one
+
+    async def reassert(self, epoch: str, worker: str) -> int:
+        """Tell a new epoch what was released under an earlier one and has no end yet; returns how many were taken.
+
+        To be called before anything else is told to that epoch (rule 4).
+        """
+        stakes, taken = list(self.released.items()), 0
+        for i in range(0, len(stakes), 100):
+            flat: list[Argument] = []
+            for hold, stake in stakes[i : i + 100]:
+                flat += (
+                    hold,
+                    stake.workspace,
+                    stake.kind,
+                    stake.key,
+                    stake.upload,
+                    stake.part,
+                    stake.version,
+                )
+                flat += (stake.size, stake.objects)
+            try:
+                reply = await self.wire.call("reassert", self._keys["reassert"], (epoch, worker, *flat))
+            except WireError as error:
+                raise GateUnavailable("Redis cannot be used now") from error
             if denial(reply) is not None:
-                for one in batch:
-                    self._owed.pop(one.hold, None)
+                raise GateUnavailable("the epoch has ended already")
+            taken += int(reply[1])
+        return taken
 
     async def begin_upload(
         self, workspace: str, upload: str, key: bytes, node: str, node_upload: str

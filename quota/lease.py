@@ -20,6 +20,10 @@ from quota.wire import WireError
 
 log = structlog.get_logger("quota.lease")
 
+#: Of a lease, how long a worker serves once it has been told of a revocation that it has not applied. What is left is
+#: for the renewal that told it: so it ends within a lease of the revocation even where the state's clock stands still.
+_BEHIND: Final = 0.75
+
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 #: How long one read of the stream waits (ms); shorter than the client's socket timeout.
@@ -37,8 +41,11 @@ class Transfers(Protocol):
     def cut(self, number: int, names: Sequence[str]) -> int:
         """Abort every transfer that depends on one of `names`, and refuse those admitted before `number`."""
 
-    def cut_all(self) -> int:
-        """Abort every transfer; returns how many there were."""
+    def cut_all(self, floor: int | None = None) -> int:
+        """Abort every transfer; returns how many there were.
+
+        With `floor` also forget what was revoked so far, and refuse from now on what was admitted before that number.
+        """
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what runs now, as `wio transfers` shows it."""
@@ -61,6 +68,8 @@ class Lease:
         self._info = json.dumps(info)
         self._expires = 0.0
         self._seen = 0
+        self._epoch = ""
+        self._behind_since: float | None = None
         self._stream = "0-0"
         self._cuts: dict[int, int] = {}
         self._watched = False
@@ -95,7 +104,7 @@ class Lease:
             self._lapse.cancel()
         if self._gate.epoch and self._gate.worker:
             with contextlib.suppress(GateUnavailable):
-                await self._gate.run("leave", self._gate.worker, 0, 0)
+                await self._gate.run("leave", self._gate.worker, self._gate.commit_ms, 0)
         self._gate.epoch = ""
         self._expires = 0.0
 
@@ -116,6 +125,9 @@ class Lease:
                     await self._join()
             except (GateUnavailable, WireError, OSError) as error:
                 log.debug("lease_not_renewed", error=type(error).__name__)
+            except Exception:
+                # Nobody else would renew: go on, and let the lease run out where it goes on failing.
+                log.exception("lease_failed")
             wait = pause if self._gate.epoch else 0.1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._renew_now.wait(), wait)
@@ -127,7 +139,9 @@ class Lease:
         epoch, run_id = reply
         if epoch is None or text(run_id) != self._gate.wire.run_id:
             return
-        # Whatever ran under the old lease was decided by a state that this one does not vouch for.
+        # Whatever ran under the old lease was decided by a state that this one does not vouch for; nor may replies
+        # that are still under way begin anything (`Gate` compares the worker's id).
+        self._expires, self._gate.worker = 0.0, ""
         if cut := self._transfers.cut_all():
             log.warning("transfers_cut_at_new_epoch", count=cut)
         worker = new_id()
@@ -140,20 +154,26 @@ class Lease:
         if denial(answer) is not None:
             return
         self._seen, self._stream = int(answer[2]), text(answer[3])
+        self._behind_since = None
         self._cuts.clear()
+        self._transfers.cut_all(self._seen)
+        if text(epoch) != self._epoch and (taken := await self._gate.reassert(text(epoch), worker)):
+            log.warning("mutations_reasserted", count=taken)
+        self._epoch = text(epoch)
         self._grant(asked, int(answer[1]))
         self._gate.worker, self._gate.epoch = worker, text(epoch)
         log.info("lease_taken", worker=worker)
 
     async def _renew(self) -> None:
         async with self._renewing:
+            worker = self._gate.worker
             cuts, self._cuts = self._cuts, {}
             told = json.dumps(self._transfers.describe()) if self._watched else ""
             asked = now()
             try:
                 answer = await self._gate.run(
                     "renew",
-                    self._gate.worker,
+                    worker,
                     self._seen,
                     int(self._seconds * 1000),
                     self._info,
@@ -164,6 +184,9 @@ class Lease:
                 for number, count in cuts.items():
                     self._cuts[number] = self._cuts.get(number, 0) + count
                 raise
+            if self._gate.worker != worker:
+                # The lease ran out while the answer was under way, and what it kept has been cut.
+                return
             refused = denial(answer)
             if refused is not None:
                 # Not ready: keep what runs until the lease ends. Fenced: others were told that we are gone.
@@ -171,8 +194,17 @@ class Lease:
                 if refused.code is not DenialCode.NOT_READY:
                     self._end()
                 return
-            self._grant(asked, int(answer[1]))
+            self._grant(asked, self._limited(asked, int(answer[1]), int(answer[2])))
             self._watched = answer[4] == b"1"
+
+    def _limited(self, asked: float, granted_ms: int, newest: int) -> int:
+        """Return what of a granted lease may be used by a worker that revocations do not reach."""
+        if newest <= self._seen:
+            self._behind_since = None
+            return granted_ms
+        if self._behind_since is None:
+            self._behind_since = asked
+        return min(granted_ms, int((self._behind_since + self._seconds * _BEHIND - asked) * 1000))
 
     def _grant(self, asked: float, granted_ms: int) -> None:
         # From before asking: the state's own count began later.
@@ -183,8 +215,12 @@ class Lease:
         self._lapse = loop.call_later(max(0.0, self._expires - now()), self._check_lapse)
 
     def _check_lapse(self) -> None:
-        if not self.is_valid():
+        left = self._expires - now()
+        if left <= 0:
             self._end()
+        else:
+            # Another clock's timer may come early.
+            self._lapse = asyncio.get_running_loop().call_later(left + 0.001, self._check_lapse)
 
     def _end(self) -> None:
         self._expires = 0.0
@@ -212,10 +248,16 @@ class Lease:
                 continue
             if self._gate.epoch != epoch or not found:
                 continue
-            for _name, entries in found:
-                for entry, fields in entries:
-                    self._stream = text(entry)
-                    self._apply(epoch, fields)
+            try:
+                for _name, entries in found:
+                    for entry, fields in entries:
+                        self._stream = text(entry)
+                        self._apply(epoch, fields)
+            except Exception:
+                # What cannot be understood may have named anything.
+                log.exception("revocation_not_understood")
+                self._end()
+                continue
             # Told at once: the command that revoked waits for it.
             self._renew_now.set()
 
@@ -225,7 +267,7 @@ class Lease:
             return
         if number != self._seen + 1:
             log.warning("revocations_missing", expected=self._seen + 1, got=number)
-            cut = self._transfers.cut_all()
+            cut = self._transfers.cut_all(number)
         else:
             cut = self._transfers.cut(number, json.loads(fields[b"names"]))
         self._seen = number

@@ -11,7 +11,7 @@ from proxy.call import Answer, Call, header
 from proxy.events import tell
 from proxy.mutation import Base, Mutation
 from proxy.operations.relaying import document_headers, look, names_of, path_of
-from proxy.operations.upload_names import belongs, look_at_part, open_upload
+from proxy.operations.upload_names import abandon, belongs, look_at_part, open_upload
 from proxy.s3 import xml_write
 from proxy.s3.copy_source import HEADER, node_source
 from proxy.s3.errors import Code, S3Error, error
@@ -86,7 +86,11 @@ async def upload_part_copy(call: Call) -> Answer | S3Error:
                 return error(Code.INVALID_RANGE, "The copy source range is not within the source.")
             size = last - first + 1
         await mutation.take_size(size, 0)
-        return await _copy(call, mutation, pinned, plan.node_query(upload.node_upload_id), size, 0)
+        answer = await _copy(call, mutation, pinned, plan.node_query(upload.node_upload_id), size, 0)
+        if mutation.is_orphan:
+            route = call.admitted.route
+            await abandon(call, path_of(route, plan.key, plan.raw_key), upload.node_upload_id)
+        return answer
 
 
 async def _pin(call: Call) -> Pinned | S3Error:

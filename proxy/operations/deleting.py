@@ -26,14 +26,14 @@ async def delete_object(call: Call) -> Answer | S3Error:
 
     async def look_now() -> Base:
         assert route is not None
-        return await look(call, route, plan.key, plan.version_id)
+        return await look(call, route, plan.key, plan.version_id if call.admitted.versioned else None)
 
     mutation = await admit_change(call, "delete", look_now, size=0, objects=0, version=plan.version_id or "")
     if isinstance(mutation, S3Error):
         return mutation
     async with mutation:
         route = call.admitted.route
-        problem = physical_problem(route.prefix, plan.key)
+        problem = physical_problem(route.prefix, plan.key) or _version_problem(call, plan.version_id)
         if problem is not None:
             return problem
         await mutation.may_release()
@@ -56,9 +56,18 @@ async def delete_object(call: Call) -> Answer | S3Error:
         if exchange.status >= 300:
             return await node_refusal(call, exchange)
         marked = header(exchange.headers, b"x-amz-delete-marker") == b"true"
-        name = "ObjectRemoved:DeleteMarkerCreated" if marked and not plan.version_id else "ObjectRemoved:Delete"
+        name = (
+            "ObjectRemoved:DeleteMarkerCreated" if marked and not plan.version_id else "ObjectRemoved:Delete"
+        )
         tell(call, name, headers=exchange.headers)
         return await relay_small(call, exchange)
+
+
+def _version_problem(call: Call, version: str | None) -> S3Error | None:
+    """Refuse to delete a version where none are kept: `null` there is what the key holds now."""
+    if version is None or version == "null" or call.admitted.versioned:
+        return None
+    return error(Code.NO_SUCH_VERSION)
 
 
 async def delete_objects(call: Call) -> Answer | S3Error:
@@ -77,7 +86,7 @@ async def delete_objects(call: Call) -> Answer | S3Error:
     failed = [(doomed.key, doomed.version_id, why) for doomed, why in asked.refused]
     objects = []
     for doomed in asked.objects:
-        problem = physical_problem(route.prefix, doomed.key)
+        problem = physical_problem(route.prefix, doomed.key) or _version_problem(call, doomed.version_id)
         if problem is not None:
             failed.append((doomed.key, doomed.version_id, problem))
         else:
@@ -89,6 +98,9 @@ async def delete_objects(call: Call) -> Answer | S3Error:
         if denied is not None:
             return denials.explain(denied, plan.bucket or "")
         await groups.read_bases()
+        if not groups.ready:
+            failed += [(doomed.key, doomed.version_id, error(Code.SLOW_DOWN)) for doomed in groups.left_out]
+            return Answer(200, XML, xml_write.delete_result((), failed, quiet=asked.quiet))
         document = write_delete(tuple(groups.ready), route.prefix)
         node = await worker.nodes.find(route.node)
         call.check()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 from proxy.call import Call
-from proxy.mutation import Base
+from proxy.mutation import Base, Denied, settle_by_look
 from proxy.operations.relaying import look
 from proxy.s3.errors import S3Error
 from proxy.s3.listing import Kind, Listing
 from proxy.s3.url_names import url_decode
 from proxy.s3.xml_read import Doomed, child, children, parse_xml, text_of
 from proxy.s3.xml_write import Deleted
-from quota import Denial, Outcome, Settlement, new_id
+from quota import Denial, DenialCode, Outcome, Settlement, new_id
+from quota.gate import GateUnavailable, Stake
 
 #: Keys joined, and settled, in one script call: a script holds up every other.
 _BATCH: Final = 100
@@ -23,6 +25,8 @@ _BATCH: Final = 100
 _LOOKS: Final = 16
 #: From how many keys on a listing may tell their sizes more cheaply than as many looks.
 _LIST_FROM: Final = 8
+#: Seconds to wait for a base that somebody else reads.
+_PATIENCE: Final = 30.0
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -32,6 +36,7 @@ class _Member:
     hold: str
     duty: str = ""
     base: Base | None = None
+    is_refused: bool = False
 
 
 class DeletionGroups:
@@ -69,37 +74,62 @@ class DeletionGroups:
         return None
 
     async def read_bases(self) -> None:
-        """Return when the base of every key is known, here or to its group."""
-        owed = [member for member in self._members if member.duty == "read"]
+        """Return when the base of every key is known, here or to its group. Keys without it are left out.
+
+        Raises what a look raises.
+        """
+        owed = [member for member in self._members if member.duty in ("read", "tell")]
         if len(owed) >= _LIST_FROM:
-            await self._read_by_listing([member for member in owed if member.doomed.version_id is None])
+            await self._read_by_listing([member for member in owed if self._version(member) is None])
         room = asyncio.Semaphore(_LOOKS)
 
         async def read(member: _Member) -> None:
             async with room:
-                call = self._call
-                member.base = await look(
-                    call, call.admitted.route, member.doomed.key, member.doomed.version_id
-                )
+                await self._look(member)
 
-        async with asyncio.TaskGroup() as tasks:
-            for member in owed:
-                if member.base is None:
-                    tasks.create_task(read(member))
-        for member in self._members:
-            if member.duty == "wait":
-                await self._await_base(member)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for member in owed:
+                    if member.base is None:
+                        tasks.create_task(read(member))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        waiting = [member for member in self._members if member.duty == "wait"]
+        # Who waits tells first: two requests that wait for each other, or one for itself, would wait for ever.
+        telling = owed if waiting else [member for member in owed if member.duty == "tell"]
+        for i in range(0, len(telling), _BATCH):
+            await asyncio.gather(*(self._await_base(member) for member in telling[i : i + _BATCH]))
+        for member in waiting:
+            await self._await_base(member)
+        refused = [member for member in self._members if member.is_refused]
+        self.left_out += [member.doomed for member in refused]
+        self._members = [member for member in self._members if not member.is_refused]
+
+    def _version(self, member: _Member) -> str | None:
+        return member.doomed.version_id if self._call.admitted.versioned else None
+
+    async def _look(self, member: _Member) -> Base:
+        call = self._call
+        base = await look(call, call.admitted.route, member.doomed.key, self._version(member))
+        member.base = base
+        return base
 
     async def _await_base(self, member: _Member) -> None:
-        gate, pause, base = self._call.worker.gate, 0.002, Base(-1, 0)
+        gate, pause, base = self._call.worker.gate, 0.002, member.base or Base(-1, 0)
+        patience = asyncio.get_running_loop().time() + _PATIENCE
         while True:
             answer = await gate.size(member.hold, base=base.bytes, base_objects=base.objects)
-            if isinstance(answer, (int, Denial)):
+            if isinstance(answer, int):
+                return
+            if isinstance(answer, Denial):
+                if answer.code is DenialCode.NOT_READY:
+                    raise Denied(answer)
+                member.is_refused = True
                 return
             if answer == "read":
-                base = await look(
-                    self._call, self._call.admitted.route, member.doomed.key, member.doomed.version_id
-                )
+                base = await self._look(member)
+            elif asyncio.get_running_loop().time() > patience:
+                raise Denied(Denial(DenialCode.RECOUNTING, ("workspace", "")))
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.1)
@@ -138,10 +168,18 @@ class DeletionGroups:
     def release(self) -> None:
         """From now on the node may have deleted."""
         self._released = True
+        call = self._call
+        for member in self._members:
+            key, version = member.doomed.key.encode(), self._version(member) or ""
+            call.worker.gate.released[member.hold] = Stake(
+                call.admitted.workspace, "delete", key, version=version
+            )
 
     def not_sent(self) -> None:
         """The request did not reach the node after all."""
         self._released = False
+        for member in self._members:
+            self._call.worker.gate.released.pop(member.hold, None)
 
     async def settle(self, deleted: Sequence[Deleted], failed: Sequence[Doomed]) -> None:
         """End every hold by what the node said of its object; what it did not name is in doubt."""
@@ -162,17 +200,37 @@ class DeletionGroups:
 
     async def _end(self, outcomes: list[tuple[_Member, Outcome]]) -> None:
         self._ended = True
-        gate = self._call.worker.gate
+        gate, lost = self._call.worker.gate, False
         for i in range(0, len(outcomes), _BATCH):
             batch = outcomes[i : i + _BATCH]
-            results = await gate.settle([_settlement(member, outcome) for member, outcome in batch])
-            for (member, _outcome), result in zip(batch, results, strict=True):
-                if result == "look":
-                    call = self._call
-                    found = await look(call, call.admitted.route, member.doomed.key, member.doomed.version_id)
-                    await gate.settle(
-                        [Settlement(member.hold, Outcome.LOOK, bytes=found.bytes, objects=found.objects)]
-                    )
+            settlements = [_settlement(member, outcome) for member, outcome in batch]
+            if lost:
+                for one in settlements:
+                    gate.settle_later(one)
+                continue
+            try:
+                results = await gate.settle(settlements)
+            except GateUnavailable:
+                # What the node has done is answered all the same; the gate owes the rest (rule 8).
+                lost = True
+                continue
+            except BaseException:
+                for member, outcome in outcomes[i + _BATCH :]:
+                    gate.settle_later(_settlement(member, outcome))
+                raise
+            looks = [member for (member, _), result in zip(batch, results, strict=True) if result == "look"]
+            for n, member in enumerate(looks):
+                try:
+                    await settle_by_look(gate, member.hold, partial(self._look, member))
+                except BaseException as failure:
+                    for left in looks[n + 1 :]:
+                        gate.settle_later(Settlement(left.hold, Outcome.DOUBT))
+                    if not isinstance(failure, GateUnavailable):
+                        for other, outcome in outcomes[i + _BATCH :]:
+                            gate.settle_later(_settlement(other, outcome))
+                        raise
+                    lost = True
+                    break
 
     async def __aenter__(self) -> Self:
         return self

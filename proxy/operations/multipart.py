@@ -9,13 +9,13 @@ from proxy.admission import admit_change, admit_read
 from proxy.call import XML, Answer, Call
 from proxy.events import tell
 from proxy.mutation import Base
-from proxy.operations.relaying import document_headers, look, names_of, node_refusal, path_of
-from proxy.operations.upload_names import belongs, open_upload, seal_upload
+from proxy.operations.relaying import base_url, document_headers, look, names_of, node_refusal, path_of
+from proxy.operations.upload_names import abandon, belongs, open_upload, seal_upload
 from proxy.s3 import xml_write
 from proxy.s3.errors import Refusal, S3Error
 from proxy.s3.listing import asks_url
 from proxy.s3.rewrite import MAX_LIST_BYTES, MAX_RESULT_BYTES, read_completed, read_initiated, read_parts
-from proxy.s3.target import encode_query, physical_problem
+from proxy.s3.target import physical_problem
 from proxy.s3.upload_ids import UploadId
 from proxy.s3.uploads import Upload, list_uploads, parse_upload_listing
 from proxy.s3.xml_read import read_complete, write_complete
@@ -54,23 +54,10 @@ async def create_upload(call: Call) -> Answer | S3Error:
         recorded = denied is None
     finally:
         if not recorded:
-            await _abandon(call, path, node_upload)
+            await abandon(call, path, node_upload)
     if denied is not None:
         return denials.explain(denied, plan.bucket or "")
     return Answer(200, headers, xml_write.initiate_multipart(plan.bucket or "", plan.key, sealed))
-
-
-async def _abandon(call: Call, path: bytes, node_upload: str) -> None:
-    worker = call.worker
-    node = await worker.nodes.find(call.admitted.route.node)
-    try:
-        exchange = await worker.nodes.request(
-            node, b"DELETE", path, encode_query([("uploadId", node_upload)])
-        )
-        await exchange.aclose()
-    except UpstreamError:
-        # It has no parts, so it takes no room; the recount's sweep of stale uploads removes it.
-        return
 
 
 async def list_parts(call: Call) -> Answer | S3Error:
@@ -178,17 +165,12 @@ async def complete_upload(call: Call) -> Answer | S3Error:
             etag=stored.etag,
             headers=exchange.headers,
         )
-    where = f"{_base_url(call)}/{plan.bucket}/{plan.raw_key.decode('ascii', 'replace')}"
+    where = f"{base_url(call)}/{plan.bucket}/{plan.raw_key.decode('ascii', 'replace')}"
     return Answer(
         200,
         document_headers(exchange.headers),
         xml_write.complete_multipart(plan.bucket or "", plan.key, stored.etag, where, stored.checksums),
     )
-
-
-def _base_url(call: Call) -> str:
-    host = next((value for name, value in call.headers if name == b"host"), b"")
-    return f"{call.scope['scheme']}://{host.decode('latin-1')}"
 
 
 async def abort_upload(call: Call) -> Answer | S3Error:

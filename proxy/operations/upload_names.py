@@ -9,7 +9,7 @@ from proxy.s3.errors import Code, S3Error, error
 from proxy.s3.target import encode_query
 from proxy.s3.upload_ids import AAD, UploadId, make_upload_id, read_upload_id
 from proxy.s3.xml_read import child, children, parse_xml, text_of
-from proxy.upstream import RemoteProtocolError
+from proxy.upstream import RemoteProtocolError, UpstreamError
 from quota import SealError
 
 
@@ -37,6 +37,20 @@ def belongs(call: Call, upload: UploadId) -> S3Error | None:
     if upload.workspace != admitted.workspace or upload.node != admitted.route.node:
         return error(Code.NO_SUCH_UPLOAD)
     return None
+
+
+async def abandon(call: Call, path: bytes, node_upload: str) -> None:
+    """End an upload at the node that nobody knows of, or that nobody should any more; harmless when it is gone."""
+    worker = call.worker
+    node = await worker.nodes.find(call.admitted.route.node)
+    try:
+        exchange = await worker.nodes.request(
+            node, b"DELETE", path, encode_query([("uploadId", node_upload)])
+        )
+        await exchange.aclose()
+    except UpstreamError:
+        # What is left of it has no name here; the node's own sweep of stale uploads removes it.
+        return
 
 
 async def look_at_part(call: Call, upload: UploadId, number: int) -> Base:

@@ -13,7 +13,7 @@ from proxy.events import tell
 from proxy.mutation import Base, Mutation
 from proxy.nodes import Node
 from proxy.operations.relaying import look, node_refusal, path_of, relay_small
-from proxy.operations.upload_names import belongs, look_at_part, open_upload
+from proxy.operations.upload_names import abandon, belongs, look_at_part, open_upload
 from proxy.s3.errors import S3Error
 from proxy.s3.target import physical_problem
 from proxy.upstream import Exchange, UpstreamError
@@ -68,7 +68,11 @@ async def upload_part(call: Call) -> Answer | S3Error:
         route = call.admitted.route
         path = path_of(route, plan.key, plan.raw_key)
         answer = await store(call, mutation, path, plan.node_query(upload.node_upload_id))
-        return await settled(call, mutation, answer, plan.adds_bytes, 0)
+        stored = await settled(call, mutation, answer, plan.adds_bytes, 0)
+        if mutation.is_orphan:
+            # The upload was ended while its part was on its way: a node may keep such a part, so it is told once more.
+            await abandon(call, path, upload.node_upload_id)
+        return stored
 
 
 async def settled(
@@ -100,10 +104,9 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
     if length <= bodies.SMALL:
         return await _store_small(call, mutation, node, path, query)
     headers, payload, body = _streamed(call, mutation, node, length)
-    tell = _tell_base(mutation, body)
     try:
         return await worker.nodes.request(
-            node, b"PUT", path, query, headers, payload_sha256=payload, body=tell
+            node, b"PUT", path, query, headers, payload_sha256=payload, body=tell_base(mutation, body)
         )
     except UpstreamError as failure:
         if not failure.body_sent:
@@ -111,8 +114,10 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
         raise
 
 
-async def _tell_base(mutation: Mutation, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    # Once the first piece is on its way: a long upload does not keep others on its key waiting for the base.
+async def tell_base(mutation: Mutation, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
+    on its key waiting for it.
+    """
     told = False
     async for piece in body:
         yield piece
