@@ -83,12 +83,18 @@ def broker(environment: Mapping[str, str], url: str) -> Part:
 
 
 def proxy(environment: Mapping[str, str], url: str, workers: int) -> Part:
-    """The data plane, answering at `url`, with so many worker processes."""
+    """The data plane, answering at `url`, with so many worker processes.
+
+    Each worker has a socket of its own, and the kernel chooses one for each connection: all of them count as
+    ready when so many connections in a row met none that is not.
+    """
     return Part(
         "proxy",
         module_command("proxy", "--workers", str(workers)),
         environment,
-        ready=lambda: http_status(url, "/-/ready") == 200,
+        ready=lambda: all(
+            http_status(url, "/-/ready") == 200 for _ in range(1 if workers == 1 else 8 * workers)
+        ),
     )
 
 
