@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from proxy.s3.errors import S3Error, render
 
 if TYPE_CHECKING:
+    from proxy.forms import Form
     from proxy.mutation import Mutation
     from proxy.s3.plan import Plan
     from proxy.server import Connection
     from proxy.transfers import Transfer
+    from proxy.upstream import Exchange
     from proxy.worker import Worker
     from quota import Admitted
     from sigv4 import Presented, VerifiedContext
@@ -26,6 +28,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
+
+#: What only looks: its exchange never makes a change that may be in doubt.
+_SAFE_METHODS: Final = frozenset({b"GET", b"HEAD"})
 
 
 class ClientGone(Exception):
@@ -58,12 +63,15 @@ class Call:
         "code",
         "connection",
         "context",
+        "exchange",
+        "form",
         "headers",
         "method",
         "mutation",
         "operation",
         "plan",
         "presented",
+        "reading",
         "receive",
         "request_id",
         "scope",
@@ -95,11 +103,16 @@ class Call:
         # Set by the steps in turn, before anything reads them: `is_planned` and `is_admitted` tell which are there.
         self.plan: Plan = cast("Plan", None)
         self.presented: Presented = cast("Presented", None)
+        #: A form, which is authenticated by its fields in place of `presented`.
+        self.form: Form | None = None
         self.context: VerifiedContext = cast("VerifiedContext", None)
         self.admitted: Admitted = cast("Admitted", None)
         self.transfer: Transfer | None = None
         self.mutation: Mutation | None = None
         self.task: asyncio.Task[Any] | None = None
+        #: The last exchange with a node that changes something, and the last one that does not.
+        self.exchange: Exchange | None = None
+        self.reading: Exchange | None = None
         self.trailers: dict[str, str] = {}
 
     @property
@@ -112,17 +125,41 @@ class Call:
         """Whether the live state has admitted it."""
         return bool(self.admitted)
 
-    def check(self) -> None:
-        """Raise `ClientGone` when this request may not move another byte: cut, or the lease has ended (rule 13)."""
+    def may_move(self) -> bool:
+        """Whether this request may hand another byte to a socket: it was not cut, and the lease holds (rule 13)."""
         transfer = self.transfer
-        if (transfer is not None and transfer.cut_by is not None) or not self.worker.lease.is_valid():
+        return (transfer is None or transfer.cut_by is None) and self.worker.lease.is_valid()
+
+    def check(self) -> None:
+        """Raise `ClientGone` when this request may not move another byte."""
+        if not self.may_move():
             self.connection.abort()
             raise ClientGone
+
+    def before_exchange(self, exchange: Exchange) -> None:
+        """Take note of what goes to a node for this request, if it still may. Raises `ClientGone`."""
+        self.check()
+        if exchange.method in _SAFE_METHODS:
+            self.reading = exchange
+        else:
+            self.exchange = exchange
+
+    def was_sent(self) -> bool:
+        """Whether the node may have all of the change: its final byte was handed to the socket (rule 7)."""
+        return self.exchange is not None and self.exchange.body_sent
+
+    def let_go(self) -> None:
+        """Cut what is left of its exchanges, which a cancellation leaves open."""
+        for exchange in (self.reading, self.exchange):
+            if exchange is not None and not exchange.is_complete:
+                exchange.abort()
 
     async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the head of an answer; the request id is added to `headers`."""
         self.status = status
         headers.append((b"x-amz-request-id", self.request_id))
+        if self.is_admitted and self.admitted.warning:
+            headers.append((b"x-wio-quota-warning", self.admitted.warning.encode()))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def answer(self, answer: Answer) -> None:
@@ -162,7 +199,7 @@ class Call:
         task = self.task
         if task is None or task.done():
             return
-        if self.mutation is not None and self.mutation.released:
+        if self.mutation is not None and self.mutation.released and self.was_sent():
             asyncio.get_running_loop().call_later(self.worker.settings.lease_seconds, task.cancel)
         else:
             task.cancel()

@@ -11,11 +11,13 @@ import structlog
 import sigv4
 from proxy import denials
 from proxy.call import Answer, Call, ClientGone, Receive, Scope, Send
+from proxy.forms import is_form, open_form
 from proxy.mutation import Denied
 from proxy.nodes import NodeUnknown
 from proxy.operations import RUNNERS
 from proxy.s3.errors import BadNodeAnswer, Code, Refusal, S3Error, error
 from proxy.s3.plan import make_plan
+from proxy.s3.post_form import FormError
 from proxy.s3.target import parse_target
 from proxy.server import ClientDisconnected
 from proxy.upstream import ConnectError, ConnectTimeout, PoolTimeout, UpstreamError
@@ -31,6 +33,8 @@ NODE_GONE: Final = error(Code.SERVICE_UNAVAILABLE, "The storage behind this work
 NODE_FAILED: Final = error(
     Code.INTERNAL_ERROR, "The storage behind this workspace did not answer as it should."
 )
+NO_CORS: Final = error(Code.ACCESS_FORBIDDEN)
+FORM_ALONE: Final = error(Code.INVALID_ARGUMENT, "Only one auth mechanism allowed; a form has its own.")
 TOO_MANY: Final = error(
     Code.SLOW_DOWN, "This credential has too many requests at once. Wait for some to end."
 )
@@ -59,6 +63,7 @@ class Handler:
             call.task.uncancel()
         finally:
             if call.transfer is not None:
+                call.let_go()
                 self._worker.transfers.finish(call.transfer)
             self._record(call)
 
@@ -73,23 +78,38 @@ class Handler:
         if isinstance(target, Refusal):
             return target
 
+        if call.method == "OPTIONS":
+            # Asked by browsers, which sign nothing; the same for every bucket, whether there is one or not.
+            return NO_CORS
+
         # 2. Verify.
         try:
-            call.presented = presented = sigv4.parse(
-                call.method,
-                scope["raw_path"],
-                scope["query_string"],
-                headers,
-                now=time.time(),
-                region=worker.settings.region,
-            )
+            presented: sigv4.Presented | sigv4.PresentedForm
+            if is_form(call, target):
+                form = await open_form(call)
+                if isinstance(form, Refusal):
+                    return form
+                call.form, presented = form, form.presented
+            else:
+                call.presented = presented = sigv4.parse(
+                    call.method,
+                    scope["raw_path"],
+                    scope["query_string"],
+                    headers,
+                    now=time.time(),
+                    region=worker.settings.region,
+                )
             call.access_key_id = access_key_id = presented.access_key_id
             credential = worker.credentials.known(access_key_id) or await worker.credentials.find(
                 access_key_id
             )
             if credential is None or credential.kind == "link":
                 return denials.UNKNOWN_KEY
-            call.context = presented.verify(credential.secret)
+            if isinstance(presented, sigv4.PresentedForm):
+                assert call.form is not None
+                call.form.policy = presented.verify(credential.secret)
+            else:
+                call.context = presented.verify(credential.secret)
         except sigv4.SigV4Error as failure:
             return _of_signature(failure)
         except GateUnavailable:
@@ -103,6 +123,9 @@ class Handler:
             return plan
         call.plan, operation = plan, plan.operation
         call.operation = operation.name
+        if (call.form is not None) != (operation.name == "PostObject"):
+            # A form's policy says nothing of any other operation, and no other signature anything of a form.
+            return FORM_ALONE
 
         # 4. Admit, 5. forward, 6. relay, 7. settle: by what the operation is.
         busy = self._busy.get(access_key_id, 0)
@@ -115,6 +138,8 @@ class Handler:
             return denials.explain(denied.denial, plan.bucket or "")
         except sigv4.SigV4Error as failure:
             return _of_signature(failure)
+        except FormError as failure:
+            return failure.refusal
         except GateUnavailable:
             return REDIS_GONE
         except (ConnectError, ConnectTimeout, PoolTimeout) as failure:

@@ -14,20 +14,14 @@ from proxy.operations import (
     listening,
     listing,
     multipart,
+    posting,
     reading,
     writing,
 )
-from proxy.s3.errors import Code, S3Error, error
+from proxy.s3.errors import S3Error
 from proxy.s3.operation_table import OPERATIONS, Disposition
 
 Runner = Callable[[Call], Awaitable[Answer | S3Error | None]]
-
-
-async def _not_yet(call: Call) -> S3Error:
-    return error(
-        Code.NOT_IMPLEMENTED,
-        f"{call.operation} is not implemented by the gate yet. `wio mc` may do what you need.",
-    )
 
 
 _HANDLED: Final[dict[str, Runner]] = {
@@ -55,6 +49,7 @@ _HANDLED: Final[dict[str, Runner]] = {
     "ListObjectsV2": listing.list_objects,
     "ListParts": multipart.list_parts,
     "ListenNotification": listening.listen,
+    "PostObject": posting.post_object,
     "PutObject": writing.put_object,
     "PutObjectLegalHold": documents.put_lock,
     "PutObjectRetention": documents.put_lock,
@@ -68,10 +63,12 @@ _HANDLED: Final[dict[str, Runner]] = {
 def _runner(name: str, disposition: Disposition) -> Runner:
     if disposition is Disposition.UNCONFIGURED:
         return buckets.read_unconfigured
-    return _HANDLED.get(name, _not_yet)
+    return _HANDLED[name]
 
 
-#: The runner of every operation that `proxy.s3` knows.
+#: The runner of every operation that is not refused; what is refused never comes as far.
 RUNNERS: Final[dict[str, Runner]] = {
-    operation.name: _runner(operation.name, operation.disposition) for operation in OPERATIONS
+    operation.name: _runner(operation.name, operation.disposition)
+    for operation in OPERATIONS
+    if operation.disposition is not Disposition.REFUSED
 }

@@ -10,7 +10,7 @@ from proxy.s3.errors import S3Error
 from proxy.s3.headers import relay_headers
 from proxy.s3.listing import Kind, Listing
 from proxy.s3.rewrite import Names, node_error
-from proxy.s3.target import encode_query, node_path
+from proxy.s3.target import bucket_of_host, encode_query, node_path
 from proxy.s3.url_names import url_decode
 from proxy.s3.xml_read import child, children, parse_xml, text_of
 from proxy.upstream import Exchange, RemoteProtocolError
@@ -29,6 +29,14 @@ def names_of(call: Call) -> Names:
     """Return how to turn the node's names into the client's."""
     route = call.admitted.route
     return Names(route.bucket, route.prefix, call.plan.bucket or "")
+
+
+def base_url(call: Call) -> str:
+    """Return the URL of the gate as this client wrote it, without a bucket of virtual-host style."""
+    host = next((value for name, value in call.headers if name == b"host"), b"").decode("latin-1")
+    if bucket_of_host(host, call.worker.settings.domains) is not None:
+        host = host[len(call.plan.bucket or "") + 1 :]
+    return f"{call.scope['scheme']}://{host}"
 
 
 async def node_refusal(call: Call, exchange: Exchange) -> S3Error:

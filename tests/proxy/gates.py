@@ -1,8 +1,9 @@
-"""A proxy of one's own in front of a real MinIO and a real Redis, without a broker: definitions are written directly."""
+"""A proxy of one's own before a real MinIO and a real Redis, without a broker: definitions are written directly."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import json
 import subprocess
@@ -65,6 +66,10 @@ class Gate:
             **more,
         }
         return Change("credential", access_key_id, next(self.versions), value)
+
+    def session(self, access_key_id: str, user: str, secret: str, token: str, **more: Any) -> Change:
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        return self.key(access_key_id, user, secret, kind="session", token=digest, **more)
 
     def workspace(self, name: str, owner: str = "alice", **more: Any) -> Change:
         value = {
@@ -211,7 +216,17 @@ def running_gate(
 
     asyncio.run(load())
     with servers.running(
-        [sys.executable, "-m", "proxy", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)],
+        [
+            sys.executable,
+            "-m",
+            "proxy",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            str(workers),
+        ],
         ready=lambda: servers.http_status(gate.endpoint, "/-/ready") == 200,
         log=gate.log,
         env={
