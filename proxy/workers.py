@@ -124,7 +124,6 @@ def _work(
     """Be a worker; return its exit status."""
     config = Config(
         make_app(),
-        loop="uvloop",
         http=make_protocol(options.limits),
         ws="none",
         lifespan="on",

@@ -286,7 +286,7 @@ class Wire:
             except (WireError, OSError) as error:
                 self._settle_first(error if isinstance(error, WireError) else _unreachable(error))
                 _log.debug("Redis cannot be reached: %s", type(error).__name__)
-            except Exception:
+            except Exception:  # noqa: BLE001 -- it must not end the reconnecting
                 # `on_connect`'s, mostly: as long as it fails nothing may be sent, and it will be asked again.
                 self._settle_first(WireClosed("the connection to Redis could not be taken into use"))
                 _log.exception("the connection to Redis could not be taken into use")

@@ -51,6 +51,11 @@ class Connection(Protocol):
         answer.
         """
 
+    def set_guard(self, may_write: Callable[[], bool]) -> None:
+        """Ask before each write of the response, after every wait: where the answer is no, the connection
+        is cut.
+        """
+
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call back, in the event loop, when the client goes away or is cut before the response is
         complete.
@@ -61,8 +66,8 @@ class RequestCycle:
     """The ASGI callables of one request, and its `Connection`."""
 
     __slots__ = (
-        "_body_bytes", "_callbacks", "_chunks", "_expected", "_head", "_is_chunked", "_is_end_told", "_is_head_only",
-        "_protocol", "_waiter", "body_started", "disconnected", "is_continue_expected", "keep_alive",
+        "_body_bytes", "_callbacks", "_chunks", "_expected", "_guard", "_head", "_is_chunked", "_is_end_told",
+        "_is_head_only", "_protocol", "_waiter", "body_started", "disconnected", "is_continue_expected", "keep_alive",
         "linger_seconds", "more_body", "response_complete", "response_started", "scope",
     )  # fmt: skip
 
@@ -82,6 +87,7 @@ class RequestCycle:
         self._chunks: deque[bytes] = deque()
         self._body_bytes = 0
         self._callbacks: list[Callable[[], None]] | None = None
+        self._guard: Callable[[], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_end_told = False
         self._head: bytes | None = None
@@ -104,6 +110,9 @@ class RequestCycle:
     def refuse_body(self, seconds: float = 2.0) -> None:
         self.keep_alive = False
         self.linger_seconds = seconds
+
+    def set_guard(self, may_write: Callable[[], bool]) -> None:
+        self._guard = may_write
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         if self.disconnected:
@@ -161,6 +170,8 @@ class RequestCycle:
             if not self.response_complete and not self.disconnected:
                 _log.error("the application returned without a complete response")
         self._fail()
+        # The scope leads back here; without this every request would be left to the garbage collector.
+        self.scope["extensions"] = {}
 
     def _fail(self) -> None:
         if self.response_complete or self.disconnected:
@@ -207,6 +218,9 @@ class RequestCycle:
             await protocol.drain()
         if self.disconnected:
             raise ClientDisconnected("the client is gone")
+        if self._guard is not None and not self._guard():
+            self.abort()
+            raise ClientDisconnected("the response was cut")
         kind = message["type"]
         if not self.response_started:
             if kind != "http.response.start":

@@ -18,7 +18,8 @@ class ServerLimits:
     `stall_seconds`: how long a client may take nothing of an answer. `read_bytes`: how much of a body is
     read ahead of the application. `send_buffer_bytes`: the kernel's, so what may still drain after a cut
     (Linux doubles it for its own bookkeeping). `write_bytes`: what may wait in the process beyond it before
-    writers wait. `connections` of one worker; `pipelined` requests that may wait on one connection.
+    writers wait; with 0 each write goes to the kernel at once, and only the rest of the last one ever
+    waits. `connections` of one worker; `pipelined` requests that may wait on one connection.
     """
 
     head_bytes: int = 64 * 1024
@@ -31,6 +32,6 @@ class ServerLimits:
     stall_seconds: float = 120.0
     read_bytes: int = 256 * 1024
     send_buffer_bytes: int = 256 * 1024
-    write_bytes: int = 64 * 1024
+    write_bytes: int = 0
     connections: int = 10_000
     pipelined: int = 16

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
@@ -21,6 +20,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
+from proxy.cut import cut
 from proxy.server import answers
 from proxy.server.answers import Refusal, Refused
 from proxy.server.cycle import RequestCycle
@@ -37,7 +37,6 @@ _log = logging.getLogger(__name__)
 #: From this length on, what is left of a body is counted instead of parsed: a parser copies each piece of it.
 _COUNTED_BYTES: Final = 64 * 1024
 _SWEEP_SECONDS: Final = 0.5
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 _WATCHED: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
 
@@ -133,11 +132,7 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Close with RST and forget what is buffered; requests of this connection see a disconnect at once."""
-        handle = self.transport.get_extra_info("socket")
-        # Only asyncio's own transports forget their socket once it is closed.
-        if handle is not None and handle.fileno() >= 0:
-            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
+        cut(self.transport)
         self._disconnect()
 
     def on_cycle_complete(self, cycle: RequestCycle) -> None:
@@ -190,7 +185,8 @@ class WioHttpProtocol(HttpToolsProtocol):
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)
         self.scheme = "https" if is_ssl(transport) else "http"
-        high = self.limits.write_bytes
+        # Never 0: uvloop's TLS then pauses at an empty buffer, and nothing ever resumes it.
+        high = max(self.limits.write_bytes, 1)
         transport.set_write_buffer_limits(high=high, low=high // 4)
         handle = transport.get_extra_info("socket")
         if handle is not None:

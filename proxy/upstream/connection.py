@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from proxy.cut import cut
 from proxy.upstream.errors import RemoteProtocolError, UpstreamError
 from proxy.upstream.origin import Limits
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 #: From this length on, a body is counted instead of parsed: a parser copies each piece of it.
 _COUNTED_BYTES: Final = 64 * 1024
-#: close(2) then sends RST at once and drops what is buffered.
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Connection(asyncio.Protocol):
@@ -86,15 +85,13 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return True
         handle = self._transport.get_extra_info("socket")
-        with socket.socket(fileno=handle.fileno()) as peeked:
+        with _borrow(handle) as peeked:
             try:
                 peeked.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return False
             except OSError:
                 return True
-            finally:
-                peeked.detach()
         return True
 
     def bind(self, exchange: Exchange) -> None:
@@ -137,13 +134,8 @@ class Connection(asyncio.Protocol):
         """
         if self._is_gone:
             return
-        transport = self._transport
-        if transport is not None:
-            handle = transport.get_extra_info("socket")
-            # Only asyncio's own transports forget their socket once it is closed.
-            if handle is not None and handle.fileno() >= 0:
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            transport.abort()
+        if self._transport is not None:
+            cut(self._transport)
         self._go()
 
     def fail(
@@ -169,7 +161,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
-        high = self._limits.write_high_bytes
+        # Never 0: uvloop's TLS then pauses at an empty buffer, and nothing ever resumes it.
+        high = max(self._limits.write_high_bytes, 1)
         self._transport.set_write_buffer_limits(high=high, low=high // 4)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -193,14 +186,12 @@ class Connection(asyncio.Protocol):
             or transport.get_extra_info("ssl_object")
         ):
             return
-        with socket.socket(fileno=handle.fileno()) as dying:
+        with _borrow(handle) as dying:
             try:
                 while self.exchange is not None and (data := dying.recv(65536, socket.MSG_DONTWAIT)):
                     self.data_received(data)
             except OSError:
                 pass
-            finally:
-                dying.detach()
 
     def eof_received(self) -> None:
         exchange = self.exchange
@@ -352,6 +343,16 @@ class Connection(asyncio.Protocol):
             self._is_interim = False
         else:
             self._is_message_done = True
+
+
+@contextmanager
+def _borrow(handle: socket.socket) -> Iterator[socket.socket]:
+    """A transport shows its socket, but lets nobody read from it."""
+    borrowed = socket.socket(handle.family, handle.type, handle.proto, fileno=handle.fileno())
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
 
 
 def _closes(headers: list[tuple[bytes, bytes]]) -> bool:

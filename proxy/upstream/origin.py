@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits", "Origin", "Timeouts"]
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -45,7 +43,9 @@ class Limits:
 
     `connections` per origin, busy and idle; `keep_alive` seconds that an idle one is kept, which should be
     less than the node's own (MinIO's is 30 s); `head_bytes` and `headers` of one answer, interim answers
-    and trailers included; `buffer_bytes` of an answer's body that are read ahead of its consumer.
+    and trailers included; `buffer_bytes` of an answer's body that are read ahead of its consumer;
+    `write_high_bytes` of a request that may wait in this process when its source is pulled again, beside
+    the rest of the last chunk.
     """
 
     connections: int = 256
@@ -53,4 +53,4 @@ class Limits:
     head_bytes: int = 64 * 1024
     headers: int = 256
     buffer_bytes: int = 256 * 1024
-    write_high_bytes: int = 256 * 1024
+    write_high_bytes: int = 0

@@ -11,7 +11,7 @@ import httpx
 
 from proxy.sweep import Sweeper
 from proxy.upstream.connection import Connection
-from proxy.upstream.errors import ConnectError, ConnectTimeout, LocalProtocolError, UpstreamError
+from proxy.upstream.errors import ConnectError, ConnectTimeout, LocalProtocolError
 from proxy.upstream.exchange import BodyFeed, Exchange, StaleConnection
 from proxy.upstream.head import encode_head
 from proxy.upstream.origin import Limits, Origin, Timeouts
@@ -238,6 +238,3 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return getattr(error, "verify_message", "") or error.reason or "TLS failed"
     return error.strerror or type(error).__name__
-
-
-__all__ = ["DEFAULT_TIMEOUTS", "Upstream", "UpstreamError"]

@@ -37,9 +37,13 @@ def make_app(mode: str) -> Any:
                 await asyncio.sleep(1000)
             finally:
                 sys.stderr.write("stuck was cancelled\n")
-        body = str(os.getpid()).encode()
+        size = scope["path"][1:]
+        body = b"x" * int(size) if size.isdigit() else str(os.getpid()).encode()
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": body})
+        for start in range(0, len(body), 100_000):
+            piece = body[start : start + 100_000]
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     return app
 

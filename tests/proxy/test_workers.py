@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import make_certificate
 from tests.servers import clean_env, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +151,20 @@ def test_a_taken_port_is_one_sentence(start: Callable[..., Proxy], first: int, s
         late.log.read_text()
         == f"The proxy cannot listen on 127.0.0.1 port {holder.port}: Address already in use.\n"
     )
+
+
+def test_tls(start: Callable[..., Proxy], tmp_path: Path) -> None:
+    path = make_certificate(tmp_path / "proxy.pem", "proxy.example", "127.0.0.1")
+    proxy = start(tls_cert=str(path))
+    proxy.until_logged("serving S3 on https://127.0.0.1:")
+    trusting = ssl.create_default_context(cafile=str(path))
+    client = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=5, context=trusting)
+    for size in (10, 5_000_000, 10):
+        client.request("GET", f"/{size}")
+        assert len(client.getresponse().read()) == size
+    client.close()
+    proxy.process.terminate()
+    assert proxy.process.wait(8) == 0
 
 
 def test_a_missing_certificate_is_one_sentence(start: Callable[..., Proxy]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
 from quota.wire import Wire, WireClosed, WireError, WireReplyError, WireTimeout
 from quota.wire_address import WireAddress
+from tests.certificates import make_certificate
 from tests.servers import Valkey
 
 ECHO = "return {KEYS[1], ARGV[1]}"
@@ -169,12 +173,58 @@ async def test_no_redis_at_all_is_told_at_once() -> None:
     await wire.aclose()
 
 
+async def test_a_callback_that_fails_keeps_it_down_until_it_does_not(valkey: Valkey) -> None:
+    refusals = 2
+
+    def on_connect(run_id: str) -> None:
+        nonlocal refusals
+        refusals -= 1
+        if refusals >= 0:
+            raise RuntimeError("not yet")
+
+    wire = Wire(valkey.url, on_connect=on_connect)
+    with pytest.raises(WireClosed):
+        await wire.connect()
+    assert not wire.is_connected
+    await until(lambda: wire.is_connected)
+    assert refusals == -1
+    await wire.aclose()
+
+
 async def test_a_wrong_password_is_an_error_without_the_password(valkey: Valkey) -> None:
     wire = Wire(valkey.url.replace(valkey.password, "not-the-password"))
     with pytest.raises(WireReplyError, match="WRONGPASS") as caught:
         await wire.connect()
     assert "not-the-password" not in repr(caught.value) + repr(wire) + repr(WireAddress.parse("redis://:x@h"))
     await wire.aclose()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    path = make_certificate(tmp_path / "redis.pem", "redis.example", "127.0.0.1")
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(path)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read(10_000)
+            writer.write(b"+OK\r\n+PONG\r\n$10\r\nrun_id:abc\r\n")
+            await reader.read(10_000)
+            writer.write(b"+PONG\r\n")
+            await reader.read(10_000)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=server_side)
+    port = server.sockets[0].getsockname()[1]
+    wire = Wire(f"rediss://127.0.0.1:{port}?ssl_ca_certs={path}")
+    await wire.connect()
+    assert await wire.execute("PING") == b"PONG"
+    await wire.aclose()
+    distrusting = Wire(f"rediss://127.0.0.1:{port}")
+    with pytest.raises(WireClosed):
+        await distrusting.connect()
+    await distrusting.aclose()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:

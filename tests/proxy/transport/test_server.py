@@ -359,6 +359,32 @@ async def test_abort_sends_no_more_and_resets(start: Start) -> None:
     assert outcomes == ["told", "done"]
 
 
+async def test_a_guard_is_asked_after_every_wait(start: Start) -> None:
+    allowed = True
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        scope["extensions"]["wio"].set_guard(lambda: allowed)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
+            sent += 1_000_000
+
+    client = await start(app)
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await client.say(GET)
+    before = -1
+    while sent != before or not sent:
+        before = sent
+        await asyncio.sleep(0.1)
+    allowed = False
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+    assert sent == before
+
+
 @pytest.mark.parametrize("how", ["raise", "return", "short", "long"])
 async def test_a_response_cut_short_is_a_reset(start: Start, how: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -7,16 +7,10 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from proxy.upstream import (
     Aborted,
@@ -33,6 +27,7 @@ from proxy.upstream import (
     UpstreamError,
     WriteTimeout,
 )
+from tests.certificates import make_certificate
 from tests.proxy.transport.scripted import OK, Peer, node, playing
 
 HOST = [(b"host", b"node")]
@@ -561,35 +556,8 @@ async def test_aborting_a_finished_one_spares_the_next(upstream: Upstream) -> No
         assert len(at.peers) == 1
 
 
-def make_certificate(folder: Path, name: str, address: str) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names = x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ip_address(address))])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "node.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
-
-
 async def test_tls_to_a_pinned_address(tmp_path: Path) -> None:
-    path = make_certificate(tmp_path, "node.example", "127.0.0.9")
+    path = make_certificate(tmp_path / "node.pem", "node.example", "127.0.0.9")
     asked: list[str | None] = []
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(path)
