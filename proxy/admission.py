@@ -7,11 +7,13 @@ from typing import Final
 
 from proxy import denials
 from proxy.call import Call
+from proxy.guard import current_guard
 from proxy.mutation import Look, Mutation
 from proxy.s3.errors import Code, S3Error, error
 from proxy.s3.upload_ids import UploadId
 from proxy.transfers import Transfer
 from quota import Admitted, Denial, new_id
+from quota.gate import Stake
 
 REVOKED: Final = error(Code.ACCESS_DENIED, "What this request was admitted by has just been revoked.")
 
@@ -61,8 +63,18 @@ async def admit_change(
     )
     if isinstance(admitted, Denial):
         return denials.explain(admitted, plan.bucket)
-    mutation = Mutation(gate, hold, admitted.duty, look, presume_absent=plan.create_only)
+    stake = Stake(
+        admitted.workspace,
+        kind,
+        plan.key.encode(),
+        upload.id if upload is not None else "",
+        part,
+        version,
+        objects=objects,
+    )
+    mutation = Mutation(gate, hold, admitted.duty, look, presume_absent=plan.create_only, stake=stake)
     mutation.size = size
+    mutation.was_sent = call.was_sent
     call.mutation = mutation
     refusal = register(call, admitted, "upload")
     if refusal is not None:
@@ -87,8 +99,10 @@ def register(call: Call, admitted: Admitted, direction: str) -> S3Error | None:
         direction=direction,
         abort=call.stop,
     )
-    if not call.worker.transfers.register(transfer, admitted.rev, admitted.share_expires):
+    if not call.worker.transfers.register(transfer, admitted.rev, admitted.share_ends_ms):
         return REVOKED
     call.transfer = transfer
+    current_guard.set(call)
+    call.connection.set_guard(call.may_move)
     call.connection.on_disconnect(call.stop)
     return None

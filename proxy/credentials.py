@@ -44,6 +44,7 @@ class Credentials:
         self._gate = gate
         self._sealer = sealer
         self._known: OrderedDict[str, Credential] = OrderedDict()
+        self._forgotten = 0
 
     def known(self, access_key_id: str) -> Credential | None:
         """Return what is remembered, without asking."""
@@ -54,6 +55,7 @@ class Credentials:
         known = self._known.get(access_key_id)
         if known is not None:
             return known
+        forgotten = self._forgotten
         record = await self._gate.record("CREDENTIALS", access_key_id)
         if record is None:
             return None
@@ -69,6 +71,9 @@ class Credentials:
             record.get("token"),
             record if record["kind"] == "link" else None,
         )
+        if forgotten != self._forgotten:
+            # Read before a revocation that was applied meanwhile: good for asking admit, not for keeping.
+            return credential
         self._known[access_key_id] = credential
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
@@ -76,4 +81,10 @@ class Credentials:
 
     def forget(self, access_key_id: str) -> None:
         """Drop a secret that was revoked."""
+        self._forgotten += 1
         self._known.pop(access_key_id, None)
+
+    def forget_all(self) -> None:
+        """Drop all of them."""
+        self._forgotten += 1
+        self._known.clear()

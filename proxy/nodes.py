@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import sigv4
+from proxy.guard import current_guard
 from proxy.upstream import Exchange, Origin, Timeouts, Upstream
 from quota import Sealer, SealError
 from quota.gate import Gate
@@ -43,6 +44,7 @@ class Nodes:
         self._upstream = upstream
         self._timeouts = timeouts
         self._known: dict[str, tuple[Node, float]] = {}
+        self._forgotten = 0
         self._second = -1
         self._amz_date = ""
 
@@ -51,6 +53,7 @@ class Nodes:
         known = self._known.get(node)
         if known is not None and time.monotonic() < known[1]:
             return known[0]
+        forgotten = self._forgotten
         record = await self._gate.record("NODES", node)
         if record is None:
             raise NodeUnknown(node)
@@ -71,12 +74,19 @@ class Nodes:
             secret,
             bool(record.get("checks_payload")),
         )
-        self._known[node] = (found, time.monotonic() + _FRESH)
+        if forgotten == self._forgotten:
+            self._known[node] = (found, time.monotonic() + _FRESH)
         return found
 
     def forget(self, node: str) -> None:
         """Drop a definition that changed."""
+        self._forgotten += 1
         self._known.pop(node, None)
+
+    def forget_all(self) -> None:
+        """Drop all definitions."""
+        self._forgotten += 1
+        self._known.clear()
 
     async def request(
         self,
@@ -114,4 +124,13 @@ class Nodes:
         if read_seconds is not None:
             timeouts = Timeouts(timeouts.connect, read_seconds, timeouts.write, timeouts.pool)
         target = path + b"?" + query if query else path
-        return await self._upstream.exchange(node.origin, method, target, signed, body, timeouts)
+        guard = current_guard.get()
+        return await self._upstream.exchange(
+            node.origin,
+            method,
+            target,
+            signed,
+            body,
+            timeouts,
+            on_start=guard.before_exchange if guard is not None else None,
+        )

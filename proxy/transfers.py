@@ -89,10 +89,10 @@ class TransferTable:
     def __len__(self) -> int:
         return len(self._running)
 
-    def register(self, transfer: Transfer, rev: int, share_expires: int = 0) -> bool:
+    def register(self, transfer: Transfer, rev: int, ends_ms: int = 0) -> bool:
         """Take a transfer in before it is forwarded; False when what it depends on was revoked after `rev`.
 
-        `share_expires` (ms since the epoch, 0 for never) cuts it then: a share's end ends its transfers.
+        After `ends_ms` (0 for never) it is cut: a share's end ends its transfers.
         """
         revoked = self._revoked
         if rev < self._floor:
@@ -109,9 +109,8 @@ class TransferTable:
                 by_name[name] = {transfer}
             else:
                 found.add(transfer)
-        if share_expires:
-            left = share_expires / 1000 - time.time()
-            transfer.expiry = asyncio.get_running_loop().call_later(max(0.0, left), self._expire, transfer)
+        if ends_ms:
+            transfer.expiry = asyncio.get_running_loop().call_later(ends_ms / 1000, self._expire, transfer)
         return True
 
     def finish(self, transfer: Transfer) -> None:
@@ -141,8 +140,11 @@ class TransferTable:
             self._floor = max(self._floor, self._revoked.pop(oldest))
         return count
 
-    def cut_all(self) -> int:
-        """Abort everything."""
+    def cut_all(self, floor: int | None = None) -> int:
+        """Abort everything. With `floor`, refuse from now on just what was admitted before that revocation."""
+        if floor is not None:
+            self._floor = floor
+            self._revoked.clear()
         return sum(self._cut(transfer, 0) for transfer in list(self._running.values()))
 
     def _cut(self, transfer: Transfer, number: int) -> bool:

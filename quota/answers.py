@@ -63,8 +63,9 @@ class Admitted(NamedTuple):
     """Leave to go on, and all that the rest of the request needs to know.
 
     `rev` is the last revocation that the decision had seen; `chain` names all that it depends on (rule 12).
-    `share_expires` is in ms since the epoch, 0 for none. `duty` says what a mutation owes before its final byte:
-    none, known, read (the base), wait, size or wait-size (rule 6). `warning` names the levels over a soft limit.
+    `share_ends_ms` is how long the share (or link) that it rests on lasts, 0 for without end. `duty` says what a
+    mutation owes before its final byte: none, known, read (the base), wait, size or wait-size (rule 6). `warning`
+    names the levels over a soft limit.
     """
 
     rev: int
@@ -72,7 +73,7 @@ class Admitted(NamedTuple):
     workspace: str
     route: Route
     chain: tuple[str, ...]
-    share_expires: int
+    share_ends_ms: int
     versioned: bool
     duty: str
     warning: str

@@ -126,39 +126,55 @@ class LiveState:
         """Wait until no worker can act on what revocation `number` took away.
 
         That is when each live worker has acknowledged it, or its lease (plus a margin) has run out: at most
-        `lease_seconds` and the margin (rule 13).
+        `lease_seconds` and the margin (rule 13), on this process's own clock, whatever Redis says or does not say
+        meanwhile. Workers that did not answer count as unreachable; where Redis tells of none, as one.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
+        deadline = started + self.lease_seconds + LEASE_MARGIN
         waiting: dict[str, float] | None = None
-        lapsed: set[str] = set()
-        pause = 0.001
+        lapsed, cut, pause = 0, 0, 0.001
         while True:
-            reply = await self._checked("acks", number)
+            asking = loop.create_task(self._asked_acks(number))
+            # Not cancelled at the end: a command must not be, in the middle.
+            await asyncio.wait([asking], timeout=max(0.01, deadline - loop.time()))
             now = loop.time()
-            alive = {text(reply[i]): (int(reply[i + 1]), int(reply[i + 2])) for i in range(2, len(reply), 3)}
-            if waiting is None:
-                waiting = {
-                    worker: now + remaining / 1000 + LEASE_MARGIN
-                    for worker, (_seen, remaining) in alive.items()
-                    if remaining / 1000 + LEASE_MARGIN > 0
-                }
-            for worker in list(waiting):
-                seen, remaining = alive.get(worker, (-1, -1))
-                if seen >= number:
-                    del waiting[worker]
-                elif worker not in alive and now >= waiting[worker]:
-                    lapsed.add(worker)
-                    del waiting[worker]
-                elif worker in alive:
-                    waiting[worker] = now + remaining / 1000 + LEASE_MARGIN
-                    if now >= waiting[worker]:
-                        lapsed.add(worker)
+            if asking.done() and (told := asking.result()) is not None:
+                cut, alive = told
+                if waiting is None:
+                    # Whose lease ran out before is gone; whether it was ended yet makes no difference.
+                    waiting = {worker: now for worker, (_, left) in alive.items() if left + LEASE_MARGIN > 0}
+                for worker in list(waiting):
+                    # One that is not there any more has left by itself, or was ended after its lease and the margin.
+                    seen, left = alive.get(worker, (number, 0.0))
+                    waiting[worker] = now + left + LEASE_MARGIN
+                    if seen >= number:
                         del waiting[worker]
-            if not waiting:
-                return Acks(int(reply[1]), len(lapsed), now - started)
+            if waiting is None:
+                if now >= deadline:
+                    return Acks(cut, 1, now - started)
+            else:
+                for worker, ends in list(waiting.items()):
+                    if now >= min(ends, deadline):
+                        lapsed += 1
+                        del waiting[worker]
+                if not waiting:
+                    return Acks(cut, lapsed, now - started)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.05)
+
+    async def _asked_acks(self, number: int) -> tuple[int, dict[str, tuple[int, float]]] | None:
+        """Return how many transfers were cut so far, and (number applied, seconds of lease left) of each worker.
+
+        None when the live state cannot be asked.
+        """
+        try:
+            reply = await self._checked("acks", number)
+        except LiveStateError:
+            return None
+        return int(reply[1]), {
+            text(reply[i]): (int(reply[i + 1]), int(reply[i + 2]) / 1000) for i in range(2, len(reply), 3)
+        }
 
     async def reap(self, commit_seconds: float) -> list[str]:
         """End the leases that ran out; what those workers held is in doubt from now on. Returns their ids."""

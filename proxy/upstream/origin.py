@@ -53,4 +53,4 @@ class Limits:
     head_bytes: int = 64 * 1024
     headers: int = 256
     buffer_bytes: int = 256 * 1024
-    write_high_bytes: int = 0
+    write_high_bytes: int = 256 * 1024

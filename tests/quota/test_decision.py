@@ -18,14 +18,14 @@ async def test_the_owner_is_admitted_by_both_names(world: World) -> None:
         answer = await world.gate.admit_read("A", bucket, 3)
         assert isinstance(answer, Admitted)
         assert answer.route == ("node1", "data", "base/alice/photos.ws1/")
-        assert answer.chain == ("c:A", "u:alice", "w:ws1")
+        assert answer.chain == ("c:A", "u:alice", "w:ws1", "node:node1")
         assert answer.workspace == "ws1"
 
 
 async def test_a_reader_reads_and_no_more(world: World) -> None:
     answer = await world.gate.admit_read("B", "alice.photos", 1)
     assert isinstance(answer, Admitted)
-    assert set(answer.chain) == {"c:B", "u:bob", "w:ws1", "s:share1"}
+    assert set(answer.chain) == {"c:B", "u:bob", "w:ws1", "node:node1", "s:share1"}
     assert await world.gate.admit_read("B", "alice.photos", 2) == Denial(
         DenialCode.ACCESS_DENIED, ("permission", "2", "1")
     )
