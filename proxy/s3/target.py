@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from proxy.s3.errors import Code, Refusal, error
-from proxy.s3.names import split_bucket
+from proxy.s3.names import BUCKET_MAXIMUM, split_bucket
 
 MAX_KEY_BYTES: Final = 1024
 MAX_PATH_BYTES: Final = 3 * MAX_KEY_BYTES + 256
@@ -28,14 +29,14 @@ _PLAIN: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _DOTS: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
 _PORT: Final = re.compile(r":\d*$")
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """The query string, decoded once: `pairs` in order; by name, the first value."""
 
     pairs: tuple[tuple[str, str], ...] = ()
-    by_name: Mapping[str, str] = field(default_factory=dict)
+    by_name: Mapping[str, str] = _NOTHING
 
     def get(self, name: str) -> str | None:
         """The value of `name`, None when absent ('' when it has none)."""
@@ -49,8 +50,7 @@ class Query:
         return name in self.by_name
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a request names.
 
     `bucket` virtual bucket, None at the service · `raw_key` the key's bytes as received, percent-encoded ·
@@ -72,37 +72,49 @@ def parse_query(query_string: bytes) -> Query | Refusal:
     name that comes twice (two readers might choose differently), save `REPEATABLE`.
     """
     if not query_string:
-        return Query()
+        return _NO_QUERY
     if len(query_string) > MAX_QUERY_BYTES:
         return error(Code.INVALID_URI, "The query string is too long.")
-    if BAD_ESCAPE.search(query_string):
-        return error(Code.INVALID_URI, "The query string has a malformed percent escape.")
-    pieces = [piece for piece in query_string.split(b"&") if piece]
-    if len(pieces) > MAX_QUERY_PAIRS:
-        return error(Code.INVALID_URI, "The query string has too many parameters.")
     pairs: list[tuple[str, str]] = []
-    by_name: dict[str, str] = {}
     try:
-        for piece in pieces:
-            raw_name, _, raw_value = piece.partition(b"=")
-            name, value = _decode_form(raw_name), _decode_form(raw_value)
-            if "\0" in name or "\0" in value:
-                return error(Code.INVALID_URI, "The query string has a NUL character.")
+        for piece in query_string.decode("utf-8").split("&"):
+            if not piece:
+                continue
+            name, _, value = piece.partition("=")
+            if "%" in piece or "+" in piece:
+                if BAD_ESCAPE.search(piece.encode("utf-8")):
+                    return error(Code.INVALID_URI, "The query string has a malformed percent escape.")
+                name, value = _decode_form(name), _decode_form(value)
+            pairs.append((name, value))
+    except UnicodeDecodeError:
+        return error(Code.INVALID_URI, "The query string is not UTF-8.")
+    if len(pairs) > MAX_QUERY_PAIRS:
+        return error(Code.INVALID_URI, "The query string has too many parameters.")
+    by_name = dict(pairs)
+    if len(by_name) != len(pairs):
+        by_name.clear()
+        for name, value in pairs:
             if name in by_name and name not in REPEATABLE:
                 return error(
                     Code.INVALID_ARGUMENT, "A query parameter is given twice.", ArgumentName=name[:256]
                 )
             by_name.setdefault(name, value)
-            pairs.append((name, value))
-    except UnicodeDecodeError:
-        return error(Code.INVALID_URI, "The query string is not UTF-8.")
+    if b"\0" in query_string or b"%00" in query_string:
+        return error(Code.INVALID_URI, "The query string has a NUL character.")
     return Query(tuple(pairs), by_name)
 
 
-def _decode_form(raw: bytes) -> str:
-    if b"%" in raw or b"+" in raw:
-        raw = unquote_to_bytes(raw.replace(b"+", b" "))
-    return raw.decode("utf-8")
+_NO_QUERY: Final = Query()
+
+
+def _decode_form(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    text = text.replace("+", " ")
+    # A slash is what a presigned credential is full of.
+    if "%" in (text := text.replace("%2F", "/")):
+        return unquote_to_bytes(text).decode("utf-8")
+    return text
 
 
 def decode_key(raw_key: bytes) -> str | Refusal:
@@ -162,6 +174,16 @@ def bucket_of_host(host: str, domains: Sequence[str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
+def _is_bucket_name(bucket: str) -> bool:
+    return split_bucket(bucket) is not None
+
+
+def _may_be_bucket(bucket: str) -> bool:
+    # The length is looked at before the cache, which must not be filled with what strangers send.
+    return len(bucket) <= BUCKET_MAXIMUM and _is_bucket_name(bucket)
+
+
 def parse_target(
     raw_path: bytes, query_string: bytes, host: str | bytes | None = None, *, domains: Sequence[str] = ()
 ) -> Target | Refusal:
@@ -186,13 +208,15 @@ def parse_target(
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
         if not raw_bucket and not raw_key and raw_path == b"/":
             return Target(None, b"", "", query)
-        bucket = unquote_to_bytes(raw_bucket).decode("utf-8", "replace")
+        bucket = (unquote_to_bytes(raw_bucket) if b"%" in raw_bucket else raw_bucket).decode(
+            "utf-8", "replace"
+        )
     else:
         raw_key = raw_path[1:]
     if bucket == "minio":
         # MinIO's own API: the few calls that the gate answers are taken before this.
         return error(Code.ACCESS_DENIED, "All access to this resource has been disabled.")
-    if split_bucket(bucket) is None:
+    if not _may_be_bucket(bucket):
         return error(Code.INVALID_BUCKET_NAME, None, BucketName=bucket[:256])
     key = decode_key(raw_key)
     if isinstance(key, Refusal):
