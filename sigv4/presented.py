@@ -37,6 +37,10 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 
 Form = Literal["header", "presigned"]
 
+# Reading a member from its class costs more than a call; these are read for every request.
+_BODY: Final = PayloadKind.BODY
+_SIGNED: Final = PayloadKind.SIGNED
+
 
 class Presented(NamedTuple):
     """A well-formed, timely, complete claim of a signature; nothing about it is proven before `verify`.
@@ -387,11 +391,11 @@ def _present(
     ):
         # HTTP lets no line break through; one here would let two requests share a canonical form.
         raise SigV4Error("InvalidRequest", "The request holds a line break where none may be.")
-    kind, literal = PayloadKind.BODY, claim.payload
+    kind, literal = _BODY, claim.payload
     if literal is not None:
         literal = fold(literal)
         kind = payload_kind(literal)
-        if kind is not PayloadKind.SIGNED and claim.credential.service != "s3":
+        if kind is not _SIGNED and claim.credential.service != "s3":
             # Only S3 has bodies that no signature covers.
             raise SigV4Error("InvalidRequest", "The body of this request must be signed.")
     decoded_length: int | None = None
@@ -413,7 +417,7 @@ def _present(
         credential.service,
         signed,
         kind,
-        literal.decode("ascii") if literal and kind is PayloadKind.SIGNED else None,
+        literal.decode("ascii") if literal and kind is _SIGNED else None,
         claim.expires_at,
         decoded_length,
         trailers,

@@ -14,6 +14,7 @@ from typing import Final
 from proxy.s3.errors import Code, Refusal, error
 from proxy.s3.operation_table import OPERATIONS, Operation
 from proxy.s3.payload import CHECKSUM_HEADERS, content_encoding
+from proxy.s3.target import SIGNATURE_PARAMETERS
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -200,10 +201,8 @@ def header_map(headers: Headers) -> dict[str, str] | Refusal:
     return found
 
 
-#: Parameters of a presigned URL that are its signature, and no header.
-_PRESIGNED: Final = frozenset(
-    f"x-amz-{part}" for part in ("algorithm", "credential", "date", "expires", "security-token")
-) | {"x-amz-signature", "x-amz-signedheaders"}
+#: They are no headers, however a client spells them.
+_PRESIGNED: Final = frozenset(name.lower() for name in SIGNATURE_PARAMETERS)
 
 
 def hoisted_headers(
@@ -216,6 +215,8 @@ def hoisted_headers(
     """
     found: list[tuple[bytes, bytes]] = []
     for parameter, value in pairs:
+        if parameter in SIGNATURE_PARAMETERS:
+            continue
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _PRESIGNED:
             continue

@@ -18,7 +18,7 @@ from proxy.s3.operation_table import (
     Operation,
     Scope,
 )
-from proxy.s3.target import Query
+from proxy.s3.target import SIGNATURE_PARAMETERS, Query
 from quota.answers import Permission
 
 __all__ = [
@@ -74,6 +74,11 @@ def _index() -> dict[tuple[str, Scope, frozenset[str]], list[Operation]]:
 
 
 _TABLE: Final = _index()
+# Reading a member from its class costs more than a call; these are read for every request.
+_SERVICE: Final = Scope.SERVICE
+_BUCKET: Final = Scope.BUCKET
+_OBJECT: Final = Scope.OBJECT
+_FORM: Final = Body.FORM
 _NO_MARKERS: Final[frozenset[str]] = frozenset()
 
 
@@ -86,20 +91,23 @@ def identify(
     case-sensitive, as in S3. `?prefix=` and other parameters never decide what is read or written: the key
     comes from the path alone.
     """
-    scope = Scope.OBJECT if has_key else Scope.BUCKET if has_bucket else Scope.SERVICE
+    scope = _OBJECT if has_key else _BUCKET if has_bucket else _SERVICE
     names = _NO_MARKERS
     if query.pairs:
         chosen = []
         for name in query.by_name:
+            if name in SIGNATURE_PARAMETERS:
+                continue
             if name in SUBRESOURCES and not (name == _PART_NUMBER and method in ("GET", "HEAD")):
                 chosen.append(name)
             elif name not in PARAMETERS and name != _PART_NUMBER and name[:6].lower() != _AUTHENTICATION:
                 return _UNKNOWN
-        if "id" in query:
+        if "id" in query.by_name:
             chosen.append("id")
         if "annotationName" in chosen and "annotation" in chosen:
             chosen.remove("annotation" if method == "GET" else "annotationName")
-        names = frozenset(chosen)
+        if chosen:
+            names = frozenset(chosen)
     rows = _TABLE.get((method, scope, names))
     if rows is None and "id" in names:
         rows = _TABLE.get((method, scope, names - _BAND))
@@ -108,8 +116,8 @@ def identify(
     for row in rows:
         if row.header is not None and row.header not in headers:
             continue
-        if all(value is None or query.get(name) == value for name, value in row.markers):
-            if row.body is Body.FORM and not headers.get("content-type", "").lower().startswith(
+        if not row.markers or all(value is None or query.get(name) == value for name, value in row.markers):
+            if row.body is _FORM and not headers.get("content-type", "").lower().startswith(
                 "multipart/form-data"
             ):
                 continue

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.s3.copy_source import HEADER, Conditions, Source, parse_conditions, parse_source, version_problem
 from proxy.s3.errors import Code, Refusal, error, invalid_argument
@@ -42,10 +41,13 @@ _RANGE: Final = re.compile(r"bytes=([0-9]{1,19})-([0-9]{1,19})")
 _NO_CONDITIONS: Final = Conditions()
 #: Forwarded by the runner with values of its own.
 _OURS: Final = frozenset({"uploadId", "partNumber"})
+# Reading a member from its class costs more than a call; these are read for every request.
+_REFUSED: Final = Disposition.REFUSED
+_READ: Final = Permission.READ
+_NO_BODY: Final = Body.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """All that a request will need.
 
     `bucket`, `key` virtual names ('' where there is no key) · `raw_key` the key as received · `source` what a
@@ -92,6 +94,8 @@ class Plan:
 
         Listings have their own translation (`listing.py`).
         """
+        if not self.query.pairs:
+            return b""
         allowed = self.operation.query
         pairs = [(name, value) for name, value in self.query.pairs if name in allowed and name not in _OURS]
         if self.part_number is not None:
@@ -111,17 +115,18 @@ def make_plan(method: str, target: Target, headers: Headers) -> Plan | Refusal:
         hoisted = hoisted_headers(query.pairs, headers)
         if isinstance(hoisted, Refusal):
             return hoisted
-        headers = (*headers, *hoisted)
+        if hoisted:
+            headers = (*headers, *hoisted)
     named = header_map(headers)
     if isinstance(named, Refusal):
         return named
     operation = identify(method, target.bucket is not None, bool(target.key), query, named)
-    if operation.disposition is Disposition.REFUSED:
+    if operation.disposition is _REFUSED:
         return not_implemented(operation, query)
     forwarded = forward_headers(operation, headers)
     if isinstance(forwarded, Refusal):
         return forwarded
-    if operation.permission is Permission.READ and operation.body is Body.NONE:
+    if operation.permission is _READ and operation.body is _NO_BODY:
         return _plan_read(operation, target, forwarded)
     return _plan_write(operation, target, forwarded, named)
 
@@ -132,7 +137,7 @@ def _plan_read(
     query = target.query
     version_id: str | None = None
     part_number: int | None = None
-    if query.pairs:
+    if query.pairs and operation.query:
         version = _version(operation, query)
         if isinstance(version, Refusal):
             return version
@@ -150,7 +155,7 @@ def _plan_read(
         operation.permission,
         version_id=version_id,
         part_number=part_number,
-        upload_id=query.get("uploadId"),
+        upload_id=query.by_name.get("uploadId"),
     )
 
 

@@ -24,6 +24,11 @@ MAX_QUERY_BYTES: Final = 16 * 1024
 MAX_QUERY_PAIRS: Final = 64
 #: Query parameters that may come several times (MinIO's ListenNotification).
 REPEATABLE: Final = frozenset({"events"})
+#: What makes a URL presigned, as it is spelt.
+SIGNATURE_PARAMETERS: Final = frozenset(
+    f"X-Amz-{name}"
+    for name in ("Algorithm", "Credential", "Date", "Expires", "Security-Token", "Signature", "SignedHeaders")
+)
 
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
