@@ -13,7 +13,6 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
-from urllib.parse import unquote_to_bytes
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -25,6 +24,7 @@ from proxy.server import answers
 from proxy.server.answers import Refusal, Refused
 from proxy.server.cycle import RequestCycle
 from proxy.server.limits import ServerLimits
+from proxy.server.target import decode_path, split_target
 from proxy.sweep import NEVER, Sweeper
 
 if TYPE_CHECKING:
@@ -343,10 +343,7 @@ class WioHttpProtocol(HttpToolsProtocol):
         if parser.should_upgrade() and (self._length or self._is_chunked):
             raise Refused(answers.BAD_UPGRADE)
         method = parser.get_method().decode("ascii")
-        raw_path, _, query = self.url.partition(b"?")
-        if raw_path[:1] != b"/":
-            raw_path = _find_path(raw_path, method)
-        path = raw_path.decode("latin-1") if b"%" not in raw_path else _decode(raw_path)
+        raw_path, query = split_target(self.url, method)
         scope = {
             "type": "http",
             "asgi": _ASGI,
@@ -356,7 +353,7 @@ class WioHttpProtocol(HttpToolsProtocol):
             "scheme": self.scheme,
             "root_path": self.root_path,
             "method": method,
-            "path": path,
+            "path": decode_path(raw_path),
             "raw_path": raw_path,
             "query_string": query,
             "headers": headers,
@@ -446,21 +443,6 @@ def _make_sweep(connections: set[Any]) -> Callable[[float], bool]:
         return bool(connections)
 
     return sweep
-
-
-def _find_path(target: bytes, method: str) -> bytes:
-    """Return the path of a target in absolute form (RFC 9112, section 3.2.2), or `*` for OPTIONS."""
-    scheme, separator, rest = target.partition(b"://")
-    if separator and scheme.lower() in (b"http", b"https"):
-        _, slash, path = rest.partition(b"/")
-        return slash + path or b"/"
-    if target == b"*" and method == "OPTIONS":
-        return target
-    raise Refused(answers.BAD_TARGET)
-
-
-def _decode(raw_path: bytes) -> str:
-    return unquote_to_bytes(raw_path).decode("utf-8", "replace")
 
 
 async def _too_many(scope: HTTPScope, receive: object, send: Any) -> None:  # noqa: ARG001
