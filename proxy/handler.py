@@ -10,8 +10,10 @@ import structlog
 
 import sigv4
 from proxy import denials
+from proxy.authentication import REDIS_GONE, authenticate, of_signature
 from proxy.call import Answer, Call, ClientGone, Receive, Scope, Send
-from proxy.forms import is_form, open_form
+from proxy.minio_quota import PATH as MINIO_QUOTA
+from proxy.minio_quota import serve_quota
 from proxy.mutation import Denied
 from proxy.nodes import NodeUnknown
 from proxy.operations import RUNNERS
@@ -26,9 +28,6 @@ from quota.gate import GateUnavailable
 
 log = structlog.get_logger("proxy.handler")
 
-REDIS_GONE: Final = error(
-    Code.SLOW_DOWN, "The gate's live state cannot be reached now. Try again in a moment."
-)
 NODE_GONE: Final = error(Code.SERVICE_UNAVAILABLE, "The storage behind this workspace cannot be reached now.")
 NODE_FAILED: Final = error(
     Code.INTERNAL_ERROR, "The storage behind this workspace did not answer as it should."
@@ -50,7 +49,7 @@ class Handler:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(self._worker, scope, receive, send)
         try:
-            refusal = await self._serve(call)
+            refusal = await (serve_quota if scope["raw_path"] == MINIO_QUOTA else self._serve)(call)
             if refusal is not None:
                 await self._refuse(call, refusal)
         except (ClientGone, ClientDisconnected):
@@ -83,39 +82,9 @@ class Handler:
             return NO_CORS
 
         # 2. Verify.
-        try:
-            presented: sigv4.Presented | sigv4.PresentedForm
-            if is_form(call, target):
-                form = await open_form(call)
-                if isinstance(form, Refusal):
-                    return form
-                call.form, presented = form, form.presented
-            else:
-                call.presented = presented = sigv4.parse(
-                    call.method,
-                    scope["raw_path"],
-                    scope["query_string"],
-                    headers,
-                    now=time.time(),
-                    region=worker.settings.region,
-                )
-            call.access_key_id = access_key_id = presented.access_key_id
-            credential = worker.credentials.known(access_key_id) or await worker.credentials.find(
-                access_key_id
-            )
-            if credential is None or credential.kind == "link":
-                return denials.UNKNOWN_KEY
-            if isinstance(presented, sigv4.PresentedForm):
-                assert call.form is not None
-                call.form.policy = presented.verify(credential.secret)
-            else:
-                call.context = presented.verify(credential.secret)
-        except sigv4.SigV4Error as failure:
-            return _of_signature(failure)
-        except GateUnavailable:
-            return REDIS_GONE
-        if not credential.has_token(presented.session_token):
-            return error(Code.INVALID_TOKEN)
+        refusal = await authenticate(call, target)
+        if refusal is not None:
+            return refusal
 
         # 3. Plan.
         plan = make_plan(call.method, target, headers)
@@ -128,6 +97,7 @@ class Handler:
             return FORM_ALONE
 
         # 4. Admit, 5. forward, 6. relay, 7. settle: by what the operation is.
+        access_key_id = call.access_key_id
         busy = self._busy.get(access_key_id, 0)
         if busy >= worker.settings.transfers_per_credential:
             return TOO_MANY
@@ -137,7 +107,7 @@ class Handler:
         except Denied as denied:
             return denials.explain(denied.denial, plan.bucket or "")
         except sigv4.SigV4Error as failure:
-            return _of_signature(failure)
+            return of_signature(failure)
         except FormError as failure:
             return failure.refusal
         except GateUnavailable:
@@ -192,7 +162,3 @@ def _host(headers: list[tuple[bytes, bytes]]) -> bytes:
         if name == b"host":
             return value
     return b""
-
-
-def _of_signature(failure: sigv4.SigV4Error) -> S3Error:
-    return S3Error(failure.code, failure.status, failure.message, tuple(failure.details.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import sigv4
@@ -44,8 +43,7 @@ async def post_object(call: Call) -> Answer | S3Error:
     headers = forward_headers(BY_NAME["PutObject"], uploaded.headers)
     if isinstance(headers, Refusal):
         return headers
-    call.plan = replace(
-        call.plan,
+    call.plan = call.plan._replace(
         key=uploaded.key,
         raw_key=encode_key(uploaded.key),
         headers=headers,
