@@ -6,7 +6,8 @@ import asyncio
 import json
 import sys
 import time
-from datetime import UTC, datetime
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _escape
 from typing import Any, Final
 
 _PAUSE: Final = 0.25
@@ -100,28 +101,24 @@ class AccessLog:
 
 def _line(record: tuple[Any, ...] | dict[str, Any]) -> str:
     if isinstance(record, dict):
-        fields = {**record, "at": _stamp(record["at"])}
-    else:
-        at, request_id, client, key, user, method, path, operation, status, code, read, sent, seconds = record
-        fields = {
-            "event": "request",
-            "at": _stamp(at),
-            "request_id": request_id.decode(),
-            "client": client,
-            "access_key_id": key,
-            "user": user,
-            "method": method,
-            "path": path.decode("utf-8", "replace"),
-            "operation": operation,
-            "status": status,
-            "bytes_in": read,
-            "bytes_out": sent,
-            "seconds": round(seconds, 6),
-        }
-        if code:
-            fields["code"] = code
-    return json.dumps(fields) + "\n"
+        return json.dumps({**record, "at": _stamp(record["at"])}) + "\n"
+    at, request_id, client, key, user, method, path, operation, status, code, read, sent, seconds = record
+    told = f', "code": {_escape(code)}' if code else ""
+    # What a client chose is escaped; the rest is ours, and has nothing to escape. `json.dumps` takes twice as long.
+    return (
+        f'{{"event": "request", "at": "{_stamp(at)}", "request_id": "{request_id.decode()}", "client": "{client}", '
+        f'"access_key_id": {_escape(key)}, "user": {_escape(user)}, "method": {_escape(method)}, '
+        f'"path": {_escape(path.decode("utf-8", "replace"))}, "operation": "{operation}", "status": {status}, '
+        f'"bytes_in": {read}, "bytes_out": {sent}, "seconds": {seconds:.6f}'
+        f"{told}}}\n"
+    )
 
 
 def _stamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = int(at)
+    return f"{_second(whole)}.{int((at - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))

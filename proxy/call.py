@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from binascii import hexlify
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from random import getrandbits
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.s3.errors import S3Error, render
@@ -92,7 +91,8 @@ class Call:
         self.connection: Connection = scope["extensions"]["wio"]
         self.method: str = scope["method"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.request_id = hexlify(os.urandom(8)).upper()
+        # Not a secret: it only has to be another one for each request.
+        self.request_id = b"%016X" % getrandbits(64)
         self.started = time.perf_counter()
         self.operation = "-"
         self.access_key_id = "-"

@@ -21,7 +21,9 @@ from proxy.s3.xml_read import read_tagging
 MAX_HEAD_BYTES: Final = 64 * 1024
 _MAX_PARTS: Final = 128
 
-_BOUNDARY: Final = re.compile(r"""boundary=(?:"([^"\r\n]{1,70})"|([^;,\s"]{1,70})(?=[;,\s]|$))""", re.IGNORECASE)
+_BOUNDARY: Final = re.compile(
+    r"""boundary=(?:"([^"\r\n]{1,70})"|([^;,\s"]{1,70})(?=[;,\s]|$))""", re.IGNORECASE
+)
 _PARAMETER: Final = re.compile(r';\s*(name|filename)=(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))', re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 #: Fields that become headers of the object; `x-amz-*` besides, but for these, which are the signature's.
