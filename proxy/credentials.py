@@ -1,4 +1,4 @@
-"""Secrets of access keys, remembered by the worker: an access key's secret never changes, its life does (admit asks)."""
+"""Secrets of access keys, remembered by the worker: a key's secret never changes; whether it lives, admit asks."""
 
 from __future__ import annotations
 

@@ -22,7 +22,14 @@ def alice(gate: Gate) -> Any:
     return gate.client("alice")
 
 
-KEYS = ["plain.txt", "with space and +plus", "ünï/cødé/日本.txt", "a&b<c>'\"", "percent%20literal", "deep/er/and/deeper"]
+KEYS = [
+    "plain.txt",
+    "with space and +plus",
+    "ünï/cødé/日本.txt",
+    "a&b<c>'\"",
+    "percent%20literal",
+    "deep/er/and/deeper",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -105,7 +112,9 @@ def test_multipart_step_by_step(gate: Gate, alice: Any) -> None:
 
 
 def test_an_upload_id_from_elsewhere_opens_nothing(gate: Gate, alice: Any) -> None:
-    theirs = gate.node_client().create_multipart_upload(Bucket=gate.bucket, Key=gate.prefix("inbox") + "k")["UploadId"]
+    theirs = gate.node_client().create_multipart_upload(Bucket=gate.bucket, Key=gate.prefix("inbox") + "k")[
+        "UploadId"
+    ]
     for made_up in (theirs, "1.abc", "x" * 5000):
         with pytest.raises(ClientError) as error:
             alice.upload_part(Bucket="inbox", Key="k", UploadId=made_up, PartNumber=1, Body=b"x")
@@ -154,7 +163,9 @@ def test_a_copy_needs_both_workspaces(gate: Gate, alice: Any) -> None:
     alice.put_object(Bucket="inbox", Key="private", Body=b"x")
     bob = gate.client("bob")
     with pytest.raises(ClientError) as error:
-        bob.copy_object(Bucket="alice.photos", Key="k", CopySource={"Bucket": "alice.inbox", "Key": "private"})
+        bob.copy_object(
+            Bucket="alice.photos", Key="k", CopySource={"Bucket": "alice.inbox", "Key": "private"}
+        )
     assert code(error) == (403, "AccessDenied")
 
 
@@ -178,7 +189,8 @@ def test_listings(alice: Any) -> None:
     assert page["Prefix"] == "l/"
     seen, token = [], None
     while True:
-        page = alice.list_objects_v2(Bucket="inbox", Prefix="l/", MaxKeys=2, **({"ContinuationToken": token} if token else {}))
+        more = {"ContinuationToken": token} if token else {}
+        page = alice.list_objects_v2(Bucket="inbox", Prefix="l/", MaxKeys=2, **more)
         seen += [item["Key"] for item in page["Contents"]]
         token = page.get("NextContinuationToken")
         if not token:
