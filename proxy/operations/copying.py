@@ -10,6 +10,7 @@ from proxy.admission import admit_change
 from proxy.call import Answer, Call, header
 from proxy.events import tell
 from proxy.mutation import Base, Mutation
+from proxy.operations.cross_copy import copy_across
 from proxy.operations.relaying import document_headers, look, names_of, path_of
 from proxy.operations.upload_names import abandon, belongs, look_at_part, open_upload
 from proxy.s3 import xml_write
@@ -128,10 +129,7 @@ async def _copy(
     assert source is not None
     assert source_route is not None
     if source_route.node != admitted.route.node:
-        return error(
-            Code.NOT_IMPLEMENTED,
-            "The source lives on another storage node. Download and upload it, or use: wio mc cp.",
-        )
+        return await copy_across(call, mutation, pinned, query, size, objects)
     await mutation.may_release()
     call.check()
     node = await worker.nodes.find(admitted.route.node)

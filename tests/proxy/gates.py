@@ -92,6 +92,9 @@ class Gate:
         value = {"share": share, "permission": permission, "expires": None, "chain": [], **more}
         return Change("grant", f"ws{workspace}|{principal}", next(self.versions), value)
 
+    def limit(self, id: str, **limits: Any) -> Change:
+        return Change("limit", id, next(self.versions), {"bytes": None, "objects": None, **limits})
+
     def node(self, id: str = "node1", **more: Any) -> Change:
         value = {
             "endpoint": self.minio.endpoint,
