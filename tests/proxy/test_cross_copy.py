@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests import servers
-from tests.proxy.certificates import make_certificate
+from tests.certificates import make_certificate
 from tests.proxy.gates import Gate, running_gate
 
 MIB = 1024 * 1024
@@ -54,7 +55,9 @@ def far(
     minio: servers.Minio, valkey: servers.Valkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Far]:
     folder = tmp_path_factory.mktemp("far")
-    cert, _ = make_certificate(folder / "certs")
+    (folder / "certs").mkdir()
+    cert = make_certificate(folder / "certs" / "public.crt", "localhost", "127.0.0.1")
+    shutil.copy(cert, folder / "certs" / "private.key")
     port, key, secret = servers.free_port(), "far-node", "far-secret-far-secret"
     context = ssl.create_default_context(cafile=str(cert))
 
