@@ -325,3 +325,86 @@ def test_origins() -> None:
     with pytest.raises(ValueError, match="scheme"):
         Origin("ftp", "h", 21)
     assert str(Origin("http", "::1", 9000)) == "http://[::1]:9000"
+
+
+# The reader of whole heads and the parser must never disagree.
+
+NAMES = st.sampled_from(
+    [
+        b"A",
+        b"ETag",
+        b"Content-Length",
+        b"content-length",
+        b"Connection",
+        b"Transfer-Encoding",
+        b"Upgrade",
+        b"X Y",
+        b"Proxy-Connection",
+        b" Folded",
+        b"",
+        b"x\xff",
+        b"Trailer",
+        b"Content-Length ",
+        b"Keep-Alive",
+    ]
+)
+VALUES = st.sampled_from(
+    [
+        b"0",
+        b"5",
+        b"+5",
+        b"05",
+        b"5,5",
+        b"keep-alive",
+        b"Close",
+        b"close, x",
+        b"chunked",
+        b"identity",
+        b"",
+        b"a\tb",
+        b"\x00",
+        b"a\rb",
+        b"a\nb",
+        b"a\r\n b",
+        b"\xff",
+        b"\x7f",
+        b"18446744073709551616",
+        b"websocket",
+        b"5 ",
+        b"\x0b5",
+    ]
+)
+LINES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 204 No Content",
+        b"HTTP/1.1 304 Not Modified",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 100 Continue",
+        b"HTTP/1.1 404 Not Found",
+        b"HTTP/1.1 2000 OK",
+        b"HTTP/1.1 20 OK",
+        b"HTTP/1.1  200 OK",
+        b"http/1.1 200 OK",
+        b"HTTP/1.1 200 O\x01K",
+        b"HTTP/1.1 999 X",
+        b"HTTP/1.1 206 Partial",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    LINES,
+    st.lists(st.tuples(NAMES, st.sampled_from([b": ", b":", b":  ", b" : "]), VALUES), max_size=5),
+    st.sampled_from([b"", b"hello", b"hello!", b"hel"]),
+    st.sampled_from([b"GET", b"HEAD", b"PUT"]),
+)
+def test_a_head_in_one_piece_reads_as_the_parser_reads_it(
+    line: bytes, headers: list[tuple[bytes, bytes, bytes]], body: bytes, method: bytes
+) -> None:
+    answer = b"\r\n".join([line, *[b"".join(header) for header in headers], b"", body])
+    # The parser has it all when the head comes in two pieces.
+    assert play_pieces([answer], method) == play_pieces([answer[:1], answer[1:]], method)
