@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import shutil
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -56,8 +55,11 @@ def far(
 ) -> Iterator[Far]:
     folder = tmp_path_factory.mktemp("far")
     (folder / "certs").mkdir()
-    cert = make_certificate(folder / "certs" / "public.crt", "localhost", "127.0.0.1")
-    shutil.copy(cert, folder / "certs" / "private.key")
+    pem = make_certificate(folder / "node.pem", "localhost", "127.0.0.1").read_text()
+    key_block, certificate = pem.split("-----BEGIN CERT")
+    cert = folder / "certs" / "public.crt"
+    cert.write_text("-----BEGIN CERT" + certificate)
+    (folder / "certs" / "private.key").write_text(key_block)
     port, key, secret = servers.free_port(), "far-node", "far-secret-far-secret"
     context = ssl.create_default_context(cafile=str(cert))
 
