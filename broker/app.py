@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -31,6 +31,7 @@ from broker.nodes import api as nodes
 from broker.oidc import OidcVerifier
 from broker.passwords import Throttle
 from broker.quotas import api as quotas
+from broker.quotas.recount import DRIFT_BYTES, DRIFT_OBJECTS, RECOUNTS
 from broker.rehydrate import Rehydrator
 from broker.roots import api as roots
 from broker.sessions import api as sessions
@@ -44,12 +45,17 @@ from quota.calls import CallServer
 _log = structlog.get_logger(__name__)
 _SLICES = (account, users, groups, keys, nodes, roots, workspaces, shares, sessions, links, quotas, audit)
 _PARAMETERS = 100
+#: Seconds before work beside the requests that failed is started again.
+RESTART_SECONDS = 1.0
+Work = Callable[[], Awaitable[None]]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; settings from the environment unless given. Nothing is opened before its lifespan."""
     chosen = settings or Settings()
     metrics = Metrics()
+    for counter in (RECOUNTS, DRIFT_BYTES, DRIFT_OBJECTS):
+        metrics.registry.register(counter)
     app = FastAPI(
         title="wio gate",
         summary="Who may touch what, right now: users, keys, nodes, roots, workspaces, shares, quotas, links.",
@@ -84,13 +90,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.oidc = oidc = _oidc(settings)
         app.state.rehydrator = rehydrator = Rehydrator(broker)
         calls = CallServer(broker.live, broker.sealer, call_handlers(broker, oidc))
-        beside: list[Coroutine[Any, Any, None]] = [
-            rehydrator.watch(),
-            rehydrator.recount_pending(),
-            rehydrator.housekeeping(),
-            rehydrator.reap(),
-            journal.follow(broker),
-            calls.run(),
+        beside: list[Work] = [
+            rehydrator.watch,
+            rehydrator.upkeep.doubts,
+            rehydrator.upkeep.recounts,
+            rehydrator.upkeep.rounds,
+            rehydrator.upkeep.stale_uploads,
+            rehydrator.upkeep.snapshots,
+            rehydrator.housekeeping,
+            rehydrator.reap,
+            partial(journal.follow, broker),
+            calls.run,
         ]
         tasks = [asyncio.create_task(_for_ever(one)) for one in beside]
         try:
@@ -102,12 +112,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await rehydrator.remember()
 
 
-async def _for_ever(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        _log.exception("background.failed")
-        raise
+async def _for_ever(work: Work) -> None:
+    """Runs work that never ends by itself, and starts it again when it fails at something unforeseen."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next look may succeed
+            _log.exception("background.failed", error=type(error).__name__)
+        await asyncio.sleep(RESTART_SECONDS)
 
 
 def _oidc(settings: Settings) -> OidcVerifier | None:

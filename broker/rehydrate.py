@@ -7,7 +7,7 @@ tombstones, so that a change that arrives late from before them brings nothing b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import time
 from collections.abc import AsyncIterator
 
 import structlog
@@ -22,8 +22,10 @@ from broker.journal import load_uploads
 from broker.keys.service import sweep_sessions
 from broker.marks import get_mark, set_mark
 from broker.outbox import OutboxRow, newest_version
-from broker.quotas.recount import recount
-from broker.workspaces.models import Workspace
+from broker.patience import uninterrupted
+from broker.quotas.recount import COUNTS_AFTER
+from broker.quotas.snapshots import take_snapshots, usage_fields
+from broker.quotas.upkeep import Upkeep
 from quota import Change, LiveStateError
 from quota.epoch import Standing, rebuild, standing
 
@@ -60,23 +62,14 @@ async def changes(session: AsyncSession) -> AsyncIterator[list[Change]]:
         ]
 
 
-async def pending_recounts(session: AsyncSession) -> dict[str, int]:
-    """The usage fields that mark every workspace, and the levels above it, as waiting for a recount."""
-    fields: Counter[str] = Counter()
-    rows = await session.execute(select(Workspace.id, Workspace.owner_id, Workspace.root_id))
-    for workspace, owner, root in rows:
-        for unit in (f"w:{workspace}", f"u:{owner}", f"ur:{owner}:{root}", f"r:{root}"):
-            fields[f"{unit}:rp"] += 1
-    return dict(fields)
-
-
 class Rehydrator:
     """Watches the live state, and rebuilds it when it is not the epoch that SQL remembers."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self.is_ready = False
-        self._recounts: set[str] = set()
+        self._is_checked = False
+        self.upkeep = Upkeep(broker, lambda: self.is_ready)
 
     async def look(self) -> bool:
         """Looks once; rebuilds when needed, then applies what is pending. Whether the state is open and ours."""
@@ -88,6 +81,10 @@ class Rehydrator:
             self.is_ready = False
             await self._rebuild(seen, known)
         await broker.outbox.drain()
+        if not self._is_checked:
+            # Also what an earlier broker has not got round to.
+            await self.upkeep.find_pending()
+            self._is_checked = True
         self.is_ready = True
         return True
 
@@ -110,21 +107,25 @@ class Rehydrator:
                 async for batch in changes(session):
                     await building.load(batch)
                 if not kept:
-                    await building.load_usage(await pending_recounts(session))
+                    await building.load_usage(await usage_fields(session))
                     await load_uploads(session, building)
-                    self._recounts |= set(await session.scalars(select(Workspace.id)))
+                    # What workers of before had released may be stored until then, without being charged.
+                    late = broker.settings.commit_seconds + 2 * broker.settings.lease_seconds
+                    after = 0 if known is None else int((time.time() + late) * 1000)
+                    await broker.live.redis.hset(broker.live.layout["STATE"], COUNTS_AFTER, str(after))
+                    self._is_checked = False
         opened = await standing(broker.live)
         async with broker.db.write() as writing:
             await set_mark(writing, _EPOCH, opened.epoch)
             await set_mark(writing, _SEQUENCE, "")
-        _log.info("rehydrate.done", recounts=len(self._recounts))
+        _log.info("rehydrate.done")
 
     async def watch(self) -> None:
         """Looks again and again, until cancelled; does the pending recounts in between."""
         failing = False
         while True:
             try:
-                await self.look()
+                await uninterrupted(self.look())
                 failing = False
             except _OUTAGES as error:
                 self.is_ready = False
@@ -133,32 +134,14 @@ class Rehydrator:
                 failing = True
             await asyncio.sleep(self._broker.settings.monitor_seconds)
 
-    async def recount_pending(self) -> None:
-        """Recounts what a rebuild could not prove, one workspace after another, until cancelled."""
-        while True:
-            if not self._recounts or not self.is_ready:
-                await asyncio.sleep(self._broker.settings.monitor_seconds)
-                continue
-            workspace = next(iter(self._recounts))
-            try:
-                await recount(self._broker, workspace)
-            except (ApiError, *_OUTAGES) as error:
-                if isinstance(error, ApiError) and error.status == 404:
-                    self._recounts.discard(workspace)
-                    continue
-                _log.warning("recount.failed", workspace=workspace, error=type(error).__name__)
-                await asyncio.sleep(2.0)
-            else:
-                self._recounts.discard(workspace)
-
     async def housekeeping(self) -> None:
         """Ends lapsed leases, forgets old sessions and outbox rows, remembers the revision; until cancelled."""
         broker = self._broker
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
-                await sweep_sessions(broker)
-                await broker.outbox.prune()
+                await uninterrupted(sweep_sessions(broker))
+                await uninterrupted(broker.outbox.prune())
             except (ApiError, *_OUTAGES) as error:
                 _log.warning("housekeeping.failed", error=type(error).__name__)
 
@@ -176,6 +159,7 @@ class Rehydrator:
     async def remember(self) -> None:
         """Notes, at a clean stop, how far usage was counted: the next start can prove that nothing is missing."""
         try:
+            await take_snapshots(self._broker)
             seen = await standing(self._broker.live)
         except LiveStateError:
             return

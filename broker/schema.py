@@ -9,7 +9,7 @@ from broker.keys.models import Credential
 from broker.marks import Mark
 from broker.nodes.models import Node
 from broker.outbox import OutboxRow
-from broker.quotas.models import Limit
+from broker.quotas.models import Limit, UsageSnapshot
 from broker.roots.models import Root, RootGrant
 from broker.shares.models import Share
 from broker.users.models import User
@@ -31,6 +31,7 @@ __all__ = [
     "RootGrant",
     "Share",
     "Upload",
+    "UsageSnapshot",
     "User",
     "Workspace",
     "WorkspaceName",

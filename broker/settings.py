@@ -32,6 +32,12 @@ class Settings(LiveSettings):
     oidc_refresh_seconds: float = Field(default=300.0, gt=0)
     #: Seconds between two looks at the live state's epoch.
     monitor_seconds: float = Field(default=0.5, gt=0)
+    #: Seconds between two snapshots of usage in SQL, from which a lost Redis starts again.
+    snapshot_seconds: float = Field(default=30.0, gt=0)
+    #: Days in which every workspace is recounted once, one after the other.
+    recount_days: float = Field(default=7.0, gt=0)
+    #: Days after which a multipart upload that nobody completed is aborted and freed.
+    upload_days: float = Field(default=7.0, gt=0)
     #: Largest body of a request to the broker, in bytes.
     max_body_bytes: int = Field(default=1 << 20, gt=0)
     log_level: str = "info"

@@ -67,5 +67,5 @@ async def recount_(body: RecountIn, broker: BrokerDep, caller: CallerDep) -> dic
     """Count a workspace anew by listing it, while it is in use. Needs own."""
     async with broker.db.read() as session:
         found = await find_workspace(session, caller, body.workspace, manage=True)
-    drift = await recount(broker, found.row.id)
-    return {"workspace": found.bucket, **drift}
+    counted = await recount(broker, found.row.id)
+    return {"workspace": found.bucket, **counted._asdict()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, String
+from sqlalchemy import JSON, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from broker.db import Base
@@ -28,3 +28,23 @@ class Limit(Base):
     granted: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     set_by: Mapped[str] = mapped_column(String(16))
     set_at: Mapped[int]
+
+
+class UsageSnapshot(Base):
+    """What a workspace used when it was looked at last; the measures are those of `quota/lua/lib/room.lua`.
+
+    `counted_at` is when it was recounted last (ms, 0 = never).
+    """
+
+    __tablename__ = "usage_snapshots"
+
+    workspace_id: Mapped[str] = mapped_column(
+        ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True
+    )
+    b: Mapped[int]
+    o: Mapped[int]
+    mb: Mapped[int]
+    vb: Mapped[int]
+    vo: Mapped[int]
+    counted_at: Mapped[int]
+    at: Mapped[int]

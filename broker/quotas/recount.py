@@ -1,178 +1,245 @@
-"""Counting a workspace anew by listing it, exact among writes that go on (protocol, rule 11)."""
+"""Counting a workspace anew by listing it, exact among writes that go on (protocol, rule 11).
+
+The listing goes to a temporary file, so that memory is bounded by what changes meanwhile. Keys that change while it
+runs are taken from the books (`recount_listed.lua`); what the books cannot tell is looked at, until nothing is left.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+import time
+from collections.abc import Iterable
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import structlog
+from prometheus_client import Counter
 
 from broker.context import Broker
 from broker.errors import ApiError
-from broker.nodes.client import NodeClient, NodeError, children, open_client, plain_key, text_of
+from broker.nodes.client import open_client
 from broker.nodes.models import Node
+from broker.quotas.listing import Place
 from broker.roots.models import Root
 from broker.workspaces.models import Workspace
-from quota import LiveState, NotReady, new_id
-from sigv4 import encode_component, encode_path
+from quota import LiveState, NotReady, Sealer, new_id
 
-TRIES = 20
-_PAUSE_SECONDS = 0.25
+_log = structlog.get_logger(__name__)
+_FIRST_PAUSE: Final = 0.05
+_LAST_PAUSE: Final = 1.0
+#: Seconds, beyond those in which a node may still commit, after which a workspace counts as too busy.
+_PATIENCE: Final = 60.0
+#: Looks at single keys that run at once.
+_LOOKS: Final = 8
+#: Keys looked at before the books are asked again.
+_LOOK_BATCH: Final = 1000
+#: In the live state: no recount may begin before this time (ms), since writes of an earlier epoch may still come.
+COUNTS_AFTER: Final = "counts_after"
+
+#: Registered by the app.
+RECOUNTS: Final = Counter(
+    "wio_broker_recounts_total", "Recounts of workspaces by outcome.", ("outcome",), registry=None
+)
+DRIFT_BYTES: Final = Counter(
+    "wio_broker_drift_bytes_total", "Bytes by which usage was found to be off, either way.", registry=None
+)
+DRIFT_OBJECTS: Final = Counter(
+    "wio_broker_drift_objects_total", "Objects by which usage was found to be off.", registry=None
+)
 
 
-async def recount(broker: Broker, workspace_id: str) -> dict[str, int]:
-    """Sets the workspace's usage to what its node holds; answers the drift that was found.
+class Counted(NamedTuple):
+    """One recount: what the books were off by (found less charged), and what there is now."""
 
-    Raises ApiError: 404; 502 when the node cannot be asked; 503 when keys changed at every try.
-    """
+    drift_bytes: int
+    drift_objects: int
+    used_bytes: int
+    used_objects: int
+    seconds: float
+
+
+async def place_of(broker: Broker, workspace_id: str) -> tuple[Workspace, Root, Node]:
+    """A workspace and where it lives. Raises ApiError (404)."""
     async with broker.db.read() as session:
         workspace = await session.get(Workspace, workspace_id)
         if workspace is None:
             raise ApiError("NoSuchBucket", "There is no such workspace.", 404)
         root = await session.get_one(Root, workspace.root_id)
-        node = await session.get_one(Node, root.node_id)
-    async with open_client(broker.sealer, node) as client:
-        counting = _Recount(broker.live, client, root.bucket, workspace.prefix, workspace_id, root.versioned)
-        return await counting.run()
+        return workspace, root, await session.get_one(Node, root.node_id)
+
+
+async def recount(broker: Broker, workspace_id: str) -> Counted:
+    """Sets the workspace's usage to what its node holds; answers the drift that was found.
+
+    Raises ApiError: 404; 409 when another recount took over; 502 when the node cannot be asked; 503 when it is too
+    busy, or writes of before a rebuild may still come.
+    """
+    workspace, root, node = await place_of(broker, workspace_id)
+    started = time.monotonic()
+    await _wait_for_stragglers(broker)
+    try:
+        async with open_client(broker.sealer, node) as client:
+            place = Place(client, root.bucket, workspace.prefix, versioned=root.versioned)
+            patience = broker.settings.commit_seconds + broker.settings.lease_seconds + _PATIENCE
+            counting = _Recount(
+                broker.live, broker.sealer, place, workspace_id, versioned=root.versioned, patience=patience
+            )
+            drift_bytes, drift_objects = await counting.run()
+    except ApiError:
+        RECOUNTS.labels("failed").inc()
+        raise
+    (usage,) = await broker.live.usage([f"w:{workspace_id}"])
+    RECOUNTS.labels("drift" if drift_bytes or drift_objects else "exact").inc()
+    DRIFT_BYTES.inc(abs(drift_bytes))
+    DRIFT_OBJECTS.inc(abs(drift_objects))
+    if drift_bytes or drift_objects:
+        _log.warning(
+            "recount.drift", workspace=workspace_id, drift_bytes=drift_bytes, drift_objects=drift_objects
+        )
+    return Counted(drift_bytes, drift_objects, usage["b"], usage["o"], round(time.monotonic() - started, 3))
+
+
+async def _wait_for_stragglers(broker: Broker) -> None:
+    after = await broker.live.hget("STATE", COUNTS_AFTER)
+    left = int(after or 0) / 1000 - time.time()
+    if left > 0:
+        await asyncio.sleep(min(left, broker.settings.commit_seconds + 2 * broker.settings.lease_seconds))
 
 
 class _Recount:
     def __init__(
-        self, live: LiveState, client: NodeClient, bucket: str, prefix: str, workspace: str, versioned: bool
+        self,
+        live: LiveState,
+        sealer: Sealer,
+        place: Place,
+        workspace: str,
+        *,
+        versioned: bool,
+        patience: float,
     ) -> None:
         self._live = live
-        self._client = client
-        self._bucket = bucket
-        self._prefix = prefix
+        self._sealer = sealer
+        self._place = place
         self._workspace = workspace
         self._versioned = versioned
+        self._patience = patience
         self._recount = new_id()
+        self._bytes = self._objects = self._old_bytes = self._old_objects = 0
 
-    async def run(self) -> dict[str, int]:
+    async def run(self) -> tuple[int, int]:
         await self._ask("recount_begin", self._workspace, self._recount)
-        sizes, versions = await self._listed()
-        total = sum(sizes.values())
-        version_bytes, version_objects = versions
-        why = ""
-        for _ in range(TRIES):
-            left_out, looked, resolved = await self._busy()
-            listed = [key for key in left_out if key in sizes]
-            bytes_ = total - sum(sizes[key] for key in listed) + sum(looked.values())
-            objects = len(sizes) - len(listed) + sum(1 for size in looked.values() if size >= 0)
+        with TemporaryFile() as listing:
+            await self._list(listing)
+            subjects = _texts((await self._ask("recount_listed", self._workspace, self._recount))[1:])
+            listed = await asyncio.to_thread(self._find, listing, frozenset(subjects))
+        for size, count in listed.values():
+            self._bytes, self._objects = self._bytes - size, self._objects - count
+        return await self._settle(listed)
+
+    async def _settle(self, listed: dict[str, list[int]]) -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self._patience, _FIRST_PAUSE
+        while True:
+            looked = await self._look()
             reply = await self._ask(
-                "recount_finish", self._workspace, self._recount, bytes_ + version_bytes,
-                objects + version_objects, version_bytes, version_objects,
-                json.dumps({f"{self._workspace}|k{key}": times for key, times in left_out.items()}),
-                json.dumps({}), json.dumps(resolved),
+                "recount_finish", self._workspace, self._recount, self._bytes, self._objects,
+                self._old_bytes, self._old_objects, json.dumps(listed, ensure_ascii=False),
+                json.dumps(looked, ensure_ascii=False), json.dumps(await self._uploads()),
             )  # fmt: skip
             if reply[0] == b"ok":
-                return {"drift_bytes": int(reply[1]), "drift_objects": int(reply[2])}
-            why = reply[1].decode()
-            if reply[0] == b"no":
-                break
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise ApiError("SlowDown", f"The workspace changes too fast to be counted ({why}); try again.", 503)
+                return int(reply[1]), int(reply[2])
+            if loop.time() > deadline:
+                why = reply[1].decode()
+                raise ApiError(
+                    "SlowDown", f"The workspace is too busy to be counted now ({why}); try again.", 503
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LAST_PAUSE)
 
-    async def _ask(self, verb: str, *args: str | int) -> list[Any]:
-        reply: list[Any] = await self._live.run(verb, await self._live.epoch(), *args)
-        if reply[0] == b"no" and reply[1] == b"NotReady":
-            raise NotReady("the live state is being rebuilt")
+    async def _ask(self, verb: str, *args: str | int | bytes) -> list[Any]:
+        sent = [arg.encode("utf-8", "surrogateescape") if isinstance(arg, str) else arg for arg in args]
+        reply: list[Any] = await self._live.run(verb, await self._live.epoch(), *sent)
+        if reply[0] == b"no":
+            if reply[1] == b"NotReady":
+                raise NotReady("the live state is being rebuilt")
+            if reply[1] == b"Gone":
+                raise ApiError("OperationAborted", "Another recount of this workspace has taken over.", 409)
+            raise ApiError("NoSuchBucket", "There is no such workspace.", 404)
         return reply
 
-    async def _listed(self) -> tuple[dict[str, int], tuple[int, int]]:
-        """Sizes by key of what is current, and (bytes, count) of old versions."""
-        sizes: dict[str, int] = {}
-        if not self._versioned:
-            listing = list_sizes(self._client, self._bucket, self._prefix)
-            return {key: size async for key, size in listing}, (0, 0)
-        old_bytes = old_count = 0
-        async for key, size, latest, marker in list_versions(self._client, self._bucket, self._prefix):
-            if latest and not marker:
-                sizes[key] = size
-            elif not marker:
-                old_bytes, old_count = old_bytes + size, old_count + 1
-        return sizes, (old_bytes, old_count)
+    async def _list(self, file: BinaryIO) -> None:
+        async for entry in self._place.entries():
+            self._bytes, self._objects = self._bytes + entry.size, self._objects + 1
+            if not entry.is_latest:
+                self._old_bytes, self._old_objects = self._old_bytes + entry.size, self._old_objects + 1
+            file.write(b"%s\t%d\n" % (json.dumps(entry.key).encode(), entry.size))
 
-    async def _busy(self) -> tuple[dict[str, str], dict[str, int], dict[str, list[int]]]:
-        """What is left out (times changed by key), a look at those without a group, and settled doubts."""
+    def _find(self, file: BinaryIO, subjects: frozenset[str]) -> dict[str, list[int]]:
+        """What was listed of each of some subjects: [bytes, objects]."""
+        found: dict[str, list[int]] = {}
+        if not subjects:
+            return found
+        file.seek(0)
+        for line in file:
+            key, _, size = line.rpartition(b"\t")
+            subject = f"{self._workspace}|k{json.loads(key)}"
+            if subject in subjects:
+                before = found.setdefault(subject, [0, 0])
+                before[0], before[1] = before[0] + int(size), before[1] + 1
+        return found
+
+    async def _look(self) -> dict[str, list[int]]:
+        """Looks at the keys of which the books cannot tell what they hold: [bytes, objects, changes seen]."""
         mark = f"{self._workspace}|k"
         dirty = await self._ask("recount_dirty", self._recount)
-        left_out = {
-            subject[len(mark) :]: times
-            for subject, times in zip(_texts(dirty[1::2]), _texts(dirty[2::2]), strict=True)
-            if subject.startswith(mark)
-        }
-        groups = await self._ask("doubts", self._workspace, 100_000)
-        now = int(groups[1])
-        looked: dict[str, int] = {}
-        resolved: dict[str, list[int]] = {}
-        grouped: set[str] = set()
+        groups = await self._ask("doubts", self._workspace, 1_000_000)
+        now, in_doubt, busy = int(groups[1]), set(), set()
         for raw, state in groups[2:]:
-            subject = raw.decode("utf-8", "surrogateescape")
+            key, group = _key_of(raw.decode("utf-8", "surrogateescape")), json.loads(state)
+            if group["n"] > 0 or now < group.get("qt", 0):
+                busy.add(key)
+            else:
+                in_doubt.add(key)
+        wanted: dict[str, int] = {}
+        for subject, value in zip(_texts(dirty[1::2]), _texts(dirty[2::2]), strict=True):
             if not subject.startswith(mark):
                 continue
-            key, group = subject[len(mark) :], json.loads(state)
-            grouped.add(key)
-            left_out.setdefault(key, "0")
-            if group["n"] == 0 and now >= group["qt"]:
-                size = await self._look(key)
-                resolved[subject] = [max(size, 0), int(size >= 0)]
-        for key in left_out.keys() - grouped:
-            size = await self._look(key)
-            if size >= 0:
-                looked[key] = size
-        return left_out, looked, resolved
+            changes, known, _objects = (int(number) for number in value.split(":"))
+            key = subject[len(mark) :]
+            if key not in busy and (key in in_doubt or (self._versioned and known < 0)):
+                wanted[key] = changes
+            if len(wanted) >= _LOOK_BATCH:
+                break
+        room = asyncio.Semaphore(_LOOKS)
 
-    async def _look(self, key: str) -> int:
-        """The size of what the key holds now, -1 for nothing."""
-        full = (self._prefix + key).encode("utf-8", "surrogateescape")
-        path = b"/" + encode_component(self._bucket.encode()) + encode_path(b"/" + full)
-        return await self._client.size(path)
+        async def look(key: str, changes: int) -> tuple[str, list[int]]:
+            async with room:
+                return mark + key, [*(await self._place.look(key)), changes]
+
+        return dict(await asyncio.gather(*(look(key, changes) for key, changes in wanted.items())))
+
+    async def _uploads(self) -> dict[str, Any]:
+        """Each recorded upload as the node has it: bytes by part number, or "gone"."""
+        reply = await self._ask("uploads", self._workspace, 100_000)
+        found: dict[str, Any] = {}
+        for upload, raw in zip(_texts(reply[1::2]), _texts(reply[2::2]), strict=True):
+            record = json.loads(raw)
+            node_upload = self._sealer.open(record["nu"], b"node-upload").decode()
+            parts = await self._place.parts(record["key"], node_upload)
+            found[upload] = "gone" if parts is None else parts
+        return found
 
 
-def _texts(raw: list[bytes]) -> list[str]:
+def _key_of(subject: str) -> str:
+    """The key that a group's subject is about (`quota/lua/lib/groups.lua`); '' for a part."""
+    marker, rest = subject.partition("|")[2][:1], subject.partition("|")[2][1:]
+    if marker == "a":
+        return rest.partition(":")[2]
+    if marker == "v":
+        return rest.rpartition("\0")[0]
+    return rest if marker == "k" else ""
+
+
+def _texts(raw: Iterable[bytes]) -> list[str]:
     return [value.decode("utf-8", "surrogateescape") for value in raw]
-
-
-async def list_sizes(client: NodeClient, bucket: str, prefix: str) -> AsyncIterator[tuple[str, int]]:
-    """(key less the prefix, bytes) of every object under the prefix."""
-    path = b"/" + encode_component(bucket.encode())
-    token = ""
-    while True:
-        query = [("encoding-type", "url"), ("list-type", "2"), ("prefix", prefix)]
-        if token:
-            query.append(("continuation-token", token))
-        page = (await client.ok("list", await client.request("GET", path, sorted(query)))).xml()
-        for entry in children(page, "Contents"):
-            yield _key(text_of(entry, "Key"), prefix), int(text_of(entry, "Size"))
-        token = text_of(page, "NextContinuationToken")
-        if text_of(page, "IsTruncated") != "true" or not token:
-            return
-
-
-async def list_versions(
-    client: NodeClient, bucket: str, prefix: str
-) -> AsyncIterator[tuple[str, int, bool, bool]]:
-    """(key less the prefix, bytes, latest, delete marker) of every version under the prefix."""
-    path = b"/" + encode_component(bucket.encode())
-    key_marker = version_marker = ""
-    while True:
-        query = [("encoding-type", "url"), ("prefix", prefix), ("versions", "")]
-        if key_marker:
-            query += [("key-marker", key_marker), ("version-id-marker", version_marker)]
-        page = (await client.ok("list versions", await client.request("GET", path, sorted(query)))).xml()
-        for entry in children(page, "Version", "DeleteMarker"):
-            marker = str(entry.tag).endswith("DeleteMarker")
-            size = 0 if marker else int(text_of(entry, "Size"))
-            yield _key(text_of(entry, "Key"), prefix), size, text_of(entry, "IsLatest") == "true", marker
-        key_marker = plain_key(text_of(page, "NextKeyMarker"))
-        version_marker = text_of(page, "NextVersionIdMarker")
-        if text_of(page, "IsTruncated") != "true" or not key_marker:
-            return
-
-
-def _key(encoded: str, prefix: str) -> str:
-    key = plain_key(encoded)
-    if not key.startswith(prefix):
-        raise NodeError("The node lists what was not asked for.")
-    return key[len(prefix) :]
