@@ -89,6 +89,10 @@ async def delete_bucket(call: Call) -> Answer | S3Error:
     refusal = await admit_read(call)
     if refusal is not None:
         return refusal
+    if call.transfer is not None:
+        # The deletion revokes all that depends on the workspace, and would cut the very request that asks for it.
+        call.worker.transfers.finish(call.transfer)
+        call.transfer = None
     return await _ask(call, "delete_workspace", {"workspace": call.admitted.workspace}, Answer(204))
 
 
