@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from proxy.cut import cut
-from proxy.upstream.answer_head import read_head
 from proxy.upstream.errors import RemoteProtocolError, UpstreamError
 from proxy.upstream.origin import Limits
 
@@ -98,6 +97,8 @@ class Connection(asyncio.Protocol):
     def bind(self, exchange: Exchange) -> None:
         """Begin an exchange; nothing is written yet."""
         self.exchange = exchange
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport, which hands what it can to the socket at once."""
@@ -218,27 +219,8 @@ class Connection(asyncio.Protocol):
             self.fail(RemoteProtocolError, "the node spoke before it was asked")
         elif self._is_counting:
             self._count(exchange, data)
-        elif self._head_bytes or not self._take_whole_head(exchange, data):
-            self._parse(data)
-
-    def _take_whole_head(self, exchange: Exchange, data: bytes) -> bool:
-        """Begin an answer without the parser, where its head is all there and says nothing unusual."""
-        limits = self._limits
-        head = read_head(data, exchange.method, max_bytes=limits.head_bytes, max_headers=limits.headers)
-        if head is None:
-            return False
-        self._is_head_done = True
-        self._keeps_alive = head.keeps_alive
-        self._length = self._left = head.length
-        exchange.on_head(head.status, head.headers)
-        if head.length:
-            self._is_counting = True
-            if len(data) > head.end:
-                self._count(exchange, data[head.end :])
         else:
-            self._is_clean = len(data) == head.end
-            self._finish()
-        return True
+            self._parse(data)
 
     def _count(self, exchange: Exchange, data: bytes) -> None:
         size = len(data)
@@ -252,13 +234,11 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def _parse(self, data: bytes) -> None:
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = httptools.HttpResponseParser(self)
+        assert self._parser is not None
         if not self._is_head_done:
             self._head_bytes += len(data)
         try:
-            parser.feed_data(data)
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # A callback's own exception arrives as the cause of a parser's error.
             if not self._is_message_done:
