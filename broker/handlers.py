@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from broker import policy, sts
@@ -11,6 +12,7 @@ from broker.errors import ApiError, denied
 from broker.logs import request_id
 from broker.names import LONGEST_BUCKET, parse_workspace
 from broker.oidc import OidcVerifier
+from broker.patience import uninterrupted
 from broker.policy import Caller
 from broker.workspaces.find import Found, by_id, find_workspace
 from broker.workspaces.places import delete_place
@@ -50,7 +52,15 @@ def call_handlers(broker: Broker, oidc: OidcVerifier | None) -> dict[str, Handle
             return _error(error)
         return {}
 
-    return {"sts": answer_sts, "create_workspace": answer_create, "delete_workspace": answer_delete}
+    handlers = {"sts": answer_sts, "create_workspace": answer_create, "delete_workspace": answer_delete}
+    return {name: _whole(handler) for name, handler in handlers.items()}
+
+
+def _whole(handler: Callable[[dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]) -> Handler:
+    async def answer(payload: dict[str, Any]) -> dict[str, Any]:
+        return await uninterrupted(handler(payload))
+
+    return answer
 
 
 def _error(error: ApiError) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker.context import Broker
 from broker.marks import get_mark, set_mark
+from broker.patience import uninterrupted
 from broker.workspaces.models import Upload
 from quota.epoch import Rebuild
 
@@ -35,8 +36,7 @@ async def follow(broker: Broker) -> None:
 
 async def read_some(broker: Broker, block_ms: int | None = None) -> int:
     """Takes up to one batch of entries; they and the new position commit together. Returns how many."""
-    async with broker.db.read() as session:
-        position = await get_mark(session, _POSITION) or "0-0"
+    position = await uninterrupted(_position(broker))
     stream = broker.live.layout["JOURNAL"]
     found = await broker.live.redis.xread({stream: position}, count=_BATCH, block=block_ms)
     entries: list[tuple[bytes, dict[bytes, bytes]]] = [
@@ -44,11 +44,20 @@ async def read_some(broker: Broker, block_ms: int | None = None) -> int:
     ]
     if not entries:
         return 0
+    await uninterrupted(_keep(broker, entries))
+    return len(entries)
+
+
+async def _position(broker: Broker) -> str:
+    async with broker.db.read() as session:
+        return await get_mark(session, _POSITION) or "0-0"
+
+
+async def _keep(broker: Broker, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
     async with broker.db.write() as session:
         for _id, fields in entries:
             await _take(session, {key.decode(): value for key, value in fields.items()})
         await set_mark(session, _POSITION, entries[-1][0].decode())
-    return len(entries)
 
 
 async def _take(session: AsyncSession, fields: dict[str, bytes]) -> None:

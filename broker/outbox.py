@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from broker.db import Base, BigId, Database
 from broker.errors import not_applied
 from broker.times import now_ms
-from quota import Acks, Change, LiveStateError
+from quota import Acks, Change, LiveStateError, NotReady
 
 #: Rows (and with them the tombstones that a rebuild needs) are kept this long after they were applied.
 RETENTION_MS = 30 * 86_400_000
@@ -99,19 +99,22 @@ class Outbox:
         the batch stays recorded, and `drain` applies it later.
         """
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while not await self._try_drain():  # noqa: ASYNC110 - it is Redis that is waited for
-                    await asyncio.sleep(0.1)
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + PATIENCE_SECONDS
+            while not await self._try_drain(last=loop.time() > deadline):  # noqa: ASYNC110 - it is Redis that is waited for
+                await asyncio.sleep(0.1)
             number = await self._number_of(batch)
             return await self._live.await_acks(number) if number else None
         except OUTAGES as error:
             _log.warning("outbox.not_applied", batch=batch, error=type(error).__name__)
             raise not_applied() from error
 
-    async def _try_drain(self) -> bool:
+    async def _try_drain(self, *, last: bool) -> bool:
         try:
             await self.drain()
-        except LiveStateError:
+        except NotReady:
+            if last:
+                raise
             return False
         return True
 

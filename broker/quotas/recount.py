@@ -82,10 +82,9 @@ async def recount(broker: Broker, workspace_id: str) -> Counted:
         async with open_client(broker.sealer, node) as client:
             place = Place(client, root.bucket, workspace.prefix, versioned=root.versioned)
             patience = broker.settings.commit_seconds + broker.settings.lease_seconds + _PATIENCE
-            counting = _Recount(
+            drift_bytes, drift_objects = await count(
                 broker.live, broker.sealer, place, workspace_id, versioned=root.versioned, patience=patience
             )
-            drift_bytes, drift_objects = await counting.run()
     except ApiError:
         RECOUNTS.labels("failed").inc()
         raise
@@ -98,6 +97,16 @@ async def recount(broker: Broker, workspace_id: str) -> Counted:
             "recount.drift", workspace=workspace_id, drift_bytes=drift_bytes, drift_objects=drift_objects
         )
     return Counted(drift_bytes, drift_objects, usage["b"], usage["o"], round(time.monotonic() - started, 3))
+
+
+async def count(
+    live: LiveState, sealer: Sealer, place: Place, workspace: str, *, versioned: bool, patience: float
+) -> tuple[int, int]:
+    """Counts one place anew, trying for `patience` seconds; returns the drift in bytes and objects.
+
+    Raises ApiError as `recount` does.
+    """
+    return await _Recount(live, sealer, place, workspace, versioned=versioned, patience=patience).run()
 
 
 async def _wait_for_stragglers(broker: Broker) -> None:
