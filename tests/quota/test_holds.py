@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quota import Admitted, Denial, DenialCode, Outcome, Settlement
+from quota.gate import Stake
 from tests.quota.conftest import World
 
 
@@ -320,3 +321,107 @@ async def test_a_transferred_workspace_is_charged_to_its_new_owner(world: World)
     assert await charged(world, "u:alice") == (0, 0)
     assert await charged(world, "u:bob") == (100, 1)
     assert await charged(world, "r:root1") == (100, 1)
+
+
+async def test_a_look_that_others_overtook_is_taken_again(world: World) -> None:
+    await put(world, "a", 10)
+    await world.gate.size("a", base=0)
+    await put(world, "b", 20)
+    await settle(world, "a", Outcome.DONE, bytes=10, objects=1)
+    assert await settle(world, "b", Outcome.DONE, bytes=20, objects=1) == "look"
+    # While b looks, and finds 20, c stores 50 and ends.
+    assert await put(world, "c", 50) == "known"
+    assert await settle(world, "c", Outcome.DONE, bytes=50, objects=1) == "ok"
+    assert await settle(world, "b", Outcome.LOOK, bytes=20, objects=1) == "look"
+    assert await settle(world, "b", Outcome.LOOK, bytes=50, objects=1) == "ok"
+    assert await charged(world) == (50, 1)
+    assert await clean(world)
+
+
+async def test_an_abort_beside_a_complete_gives_nothing_back_before_that_has_ended(world: World) -> None:
+    await begin(world)
+    await part(world, "a", 1, 100)
+    await settle(world, "a", Outcome.DONE, bytes=100)
+    await put(world, "c", -1, kind="complete", upload="up1")
+    await world.gate.size("c", base=0, size=0, objects=1, parts=[1])
+    # The node has made the object, so the abort got 404; the answer to the Complete is still under way.
+    assert await world.gate.end_upload("ws1", "up1") == 0
+    assert await charged(world) == (100, 1)
+    assert await settle(world, "c", Outcome.DONE, bytes=100, objects=1) == "ok"
+    assert await charged(world) == (100, 1)
+    assert (await world.usage())["mb"] == 0
+
+
+async def test_an_abort_beside_a_complete_that_fails_frees_the_parts(world: World) -> None:
+    await begin(world)
+    await part(world, "a", 1, 100)
+    await settle(world, "a", Outcome.DONE, bytes=100)
+    await put(world, "c", -1, kind="complete", upload="up1")
+    await world.gate.size("c", base=0, size=0, objects=1, parts=[1])
+    await world.gate.end_upload("ws1", "up1")
+    assert await settle(world, "c", Outcome.NONE) == "ok"
+    assert await charged(world) == (0, 0)
+
+
+async def test_a_part_cut_and_tried_again_completes_by_a_look(world: World) -> None:
+    await begin(world)
+    await part(world, "a", 1, 100)
+    assert await settle(world, "a", Outcome.DOUBT) == "doubt"
+    await part(world, "b", 1, 100)
+    assert await settle(world, "b", Outcome.DONE, bytes=100) == "doubt"
+    await put(world, "c", -1, kind="complete", upload="up1")
+    assert await world.gate.size("c", base=0, size=0, objects=1, parts=[1]) == 100
+    assert await settle(world, "c", Outcome.DONE, bytes=100, objects=1) == "look"
+    assert await settle(world, "c", Outcome.LOOK, bytes=100, objects=1) == "ok"
+    # The part stays in doubt beside it until a look finds that it is gone.
+    assert (await world.usage())["b"] == 100
+    assert (await charged(world))[0] == 200
+
+
+async def test_a_part_stored_for_an_upload_that_ended_is_told(world: World) -> None:
+    await begin(world)
+    await part(world, "a", 1, 100)
+    await world.gate.end_upload("ws1", "up1")
+    assert await settle(world, "a", Outcome.DONE, bytes=100) == "orphan"
+    assert await charged(world) == (0, 0)
+
+
+async def test_a_write_under_way_moves_with_its_workspace(world: World) -> None:
+    await put(world, "h", 100)
+    record = await world.live.workspace("ws1")
+    assert record is not None
+    await world.define("workspace", "ws1", {**record, "owner": "bob", "names": ["bob.photos"]})
+    assert await charged(world, "u:alice") == (0, 0)
+    await settle(world, "h", Outcome.DONE, base_bytes=0, base_objects=0, bytes=100, objects=1)
+    assert await charged(world, "u:alice") == (0, 0)
+    assert await charged(world, "u:bob") == (100, 1)
+    await put(world, "late", 5)
+    await world.define("workspace", "ws1", None)
+    await settle(world, "late", Outcome.DONE, base_bytes=100, base_objects=1, bytes=5, objects=1)
+    assert await charged(world, "u:bob") == (0, 0)
+
+
+async def test_a_new_epoch_is_told_what_was_released_and_counts_it_in_full(world: World) -> None:
+    await world.limit("w:ws1", bytes=50)
+    world.gate.released["lost"] = Stake("ws1", "put", b"k", size=100, objects=1)
+    assert await world.gate.reassert(world.gate.epoch, "worker1") == 1
+    assert await charged(world) == (100, 1)
+    assert await world.gate.reassert(world.gate.epoch, "worker1") == 0
+    # Its base is lost with the old state: only a recount can tell what it replaced.
+    assert (
+        await settle(world, "lost", Outcome.DONE, base_bytes=30, base_objects=1, bytes=100, objects=1)
+        == "doubt"
+    )
+    assert await charged(world) == (100, 1)
+    assert world.gate.released == {}
+
+
+async def test_numbers_up_to_two_to_the_53_are_exact(world: World) -> None:
+    most = 2**53
+    await world.limit("w:ws1", bytes=most)
+    for n in range(3):
+        await world.live.redis.hincrby(world.live.layout["USAGE"], "w:ws1:b", most // 3 - n)
+    used = 3 * (most // 3) - 3
+    assert await put(world, "over", most - used + 1) == "size"
+    assert await put(world, "fits", most - used, b"other") == "read"
+    assert (await world.usage())["hb"] == most - used

@@ -67,10 +67,10 @@ local function room(now, place, bytes, objects)
       local charged, counted = v[1] + v[2] + v[3], v[4] + v[5] + v[6]
       local max_bytes, max_objects = effective(limit, now)
       if (max_bytes or max_objects) and v[7] > 0 then return {'no', 'Recounting', level.name, u}, '' end
-      if max_bytes and bytes > 0 and charged + bytes > max_bytes then
+      if max_bytes and bytes > 0 and bytes > max_bytes - charged then
         return {'no', 'QuotaExceeded', level.name, u, 'bytes', text(max_bytes), text(charged), text(bytes)}, ''
       end
-      if max_objects and objects > 0 and counted + objects > max_objects then
+      if max_objects and objects > 0 and objects > max_objects - counted then
         return {'no', 'QuotaExceeded', level.name, u, 'objects', text(max_objects), text(counted), text(objects)}, ''
       end
       local soft_bytes, soft_objects = given(limit.soft_bytes), given(limit.soft_objects)
