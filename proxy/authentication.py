@@ -18,11 +18,12 @@ REDIS_GONE: Final = error(
 )
 
 
-async def authenticate(call: Call, target: Target | None) -> S3Error | None:
+async def authenticate(call: Call, target: Target | None, *, region: str | None = None) -> S3Error | None:
     """Verify the request's one signature; returns the refusal, or None when it is what it says.
 
     Then `call.access_key_id` is proven, and either `call.presented` with `call.context`, or `call.form` with its
-    policy, is there. `target` None takes no form. Raises `ClientGone`.
+    policy, is there. `target` None takes no form; `region` other than the gate's own is what a client of MinIO signs
+    with. Raises `ClientGone`.
     """
     worker, scope = call.worker, call.scope
     presented: sigv4.Presented | sigv4.PresentedForm
@@ -39,7 +40,7 @@ async def authenticate(call: Call, target: Target | None) -> S3Error | None:
                 scope["query_string"],
                 call.headers,
                 now=time.time(),
-                region=worker.settings.region,
+                region=worker.settings.region if region is None else region,
             )
         call.access_key_id = access_key_id = presented.access_key_id
         credential = worker.credentials.known(access_key_id) or await worker.credentials.find(access_key_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
 from .amz_content_sha256 import PayloadKind, payload_kind
@@ -107,13 +107,28 @@ class Presented(NamedTuple):
         string_to_sign = self.string_to_sign(canonical)
         if hmac.compare_digest(hmac_hex(key, string_to_sign).encode(), self.signature):
             return self._verified(key, body_sha256)
-        # Some clients send a sub-delimiter such as "(" or "+" as it is, and sign it encoded, as AWS reads it.
-        # The other spelling stands for the same bytes, so what is authorised does not change.
-        if self.service == "s3" and (spelt := canonical_path(self.path)) != self.path:
-            again = self.string_to_sign(self._canonical(spelt, body_sha256))
+        for path, query in self._spellings():
+            again = self.string_to_sign(self._canonical(path, body_sha256, query))
             if hmac.compare_digest(hmac_hex(key, again).encode(), self.signature):
                 return self._verified(key, body_sha256)
         raise SignatureDoesNotMatch(details=_explain(self.access_key_id, string_to_sign, canonical))
+
+    def _spellings(self) -> Iterator[tuple[bytes, bytes]]:
+        """Other spellings of path and query that stand for the same bytes, so that what is authorised is the same.
+
+        Some clients send a sub-delimiter such as "(" or "+" as it is, and sign it encoded, as AWS reads it. And
+        minio-go keeps the values of a parameter that comes several times in the order written, as MinIO does.
+        """
+        if self.service != "s3":
+            return
+        spelt = canonical_path(self.path)
+        if spelt != self.path:
+            yield spelt, self.canonical_query
+        by_name = [pair for pair in self.query if pair[0] != b"X-Amz-Signature"]
+        by_name.sort(key=lambda pair: pair[0])
+        written = b"&".join([name + b"=" + value for name, value in by_name])
+        if written != self.canonical_query:
+            yield self.path, written
 
     def chunk_decoder(self, context: VerifiedContext) -> ChunkDecoder:
         """The decoder for this request's aws-chunked body (ValueError where it has none).
@@ -136,7 +151,7 @@ class Presented(NamedTuple):
             self.access_key_id, self.amz_date, self.scope, key, self.signature.decode("ascii")
         )
 
-    def _canonical(self, path: bytes, body_sha256: str | None) -> bytes:
+    def _canonical(self, path: bytes, body_sha256: str | None, query: bytes | None = None) -> bytes:
         payload = self.payload_literal
         if payload is None:
             if body_sha256 is None:
@@ -145,7 +160,7 @@ class Presented(NamedTuple):
         return b"%b\n%b\n%b\n%b\n%b\n%b" % (
             self.method,
             path,
-            self.canonical_query,
+            self.canonical_query if query is None else query,
             self.canonical_headers,
             b";".join(self.signed_headers),
             payload,
