@@ -24,11 +24,19 @@ MAX_LINE_BYTES: Final = 64 * 1024
 #: What MinIO sends to show that it is alive, every `ping` seconds.
 PING: Final = b'{"Records":null}\n'
 DEFAULT_PING: Final = 10
-_EVENTS: Final = ("s3:ObjectCreated:", "s3:ObjectRemoved:", "s3:ObjectAccessed:", "s3:ObjectRestore:")
+_EVENTS: Final = (
+    "s3:ObjectCreated:",
+    "s3:ObjectRemoved:",
+    "s3:ObjectAccessed:",
+    "s3:ObjectRestore:",
+    # `mc mirror --watch` asks for them of every bucket; in one that is there they never happen.
+    "s3:BucketCreated:",
+    "s3:BucketRemoved:",
+)
 
 
 def asked_events(query: Query) -> tuple[str, ...] | Refusal:
-    """The names or patterns (`s3:ObjectCreated:*`) of the events asked for; only those of objects."""
+    """The names or patterns (`s3:ObjectCreated:*`) of the events asked for."""
     events = query.all("events")
     for event in events:
         if not event.startswith(_EVENTS):

@@ -197,7 +197,7 @@ def test_listening_ends_with_the_share(gate: Gate) -> None:
 
 def test_what_is_no_event_of_an_object_is_refused(gate: Gate) -> None:
     for query in (
-        "events=s3%3ABucketCreated%3A%2A",
+        "events=s3%3AReplication%3A%2A",
         "events=",
         "events=s3%3AObjectCreated%3A%2A&prefix=..%2Fx",
     ):

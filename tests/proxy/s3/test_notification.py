@@ -43,7 +43,7 @@ def test_the_node_is_asked_below_the_prefix() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "events=s3:BucketCreated:*",
+        "events=s3:Replication:*",
         "events=",
         "events=s3:Scanner:BigPrefix",
         "events=s3:ObjectCreated:*&ping=0",
