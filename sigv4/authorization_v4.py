@@ -60,10 +60,12 @@ FORM: Final = Dialect("InvalidRequest", "The form's credential is malformed; ")
 
 
 def unsupported_mechanism() -> SigV4Error:
-    """What AWS says to SigV2 and, at an ordinary endpoint, to SigV4A."""
+    """What AWS says to SigV2 and, at an ordinary endpoint, to SigV4A; and what helps: botocore signs URLs
+    with SigV2 unless told otherwise, for custom endpoints in us-east-1."""
     return SigV4Error(
         "InvalidRequest",
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256 "
+        "(aws and boto3: signature_version = s3v4).",
     )
 
 
