@@ -8,6 +8,7 @@ import structlog
 
 from proxy.call import Receive, Scope, Send
 from proxy.handler import Handler
+from proxy.s3.target import bucket_of_host
 from proxy.settings import ProxySettings
 from proxy.sts import serve_sts
 from proxy.worker import Worker
@@ -31,12 +32,18 @@ class ProxyApp:
                 await self._own(path, send)
             elif path.startswith(b"/minio/health/"):
                 await self._health(path, send)
-            elif path == b"/" and scope["method"] == "POST":
+            elif path == b"/" and scope["method"] == "POST" and not self._names_bucket(scope):
                 await serve_sts(self._worker, scope, receive, send)
             else:
                 await self._handler(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    def _names_bucket(self, scope: Scope) -> bool:
+        # In virtual-host style the root is a bucket, which takes POSTs of its own: DeleteObjects and forms.
+        domains = self._worker.settings.domains
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"") if domains else b""
+        return bucket_of_host(host.decode("latin-1"), domains) is not None
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
