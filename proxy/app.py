@@ -8,6 +8,8 @@ import structlog
 
 from proxy.call import Receive, Scope, Send
 from proxy.handler import Handler
+from proxy.links.handler import LinkHandler
+from proxy.links.link import PREFIX
 from proxy.s3.target import bucket_of_host
 from proxy.settings import ProxySettings
 from proxy.sts import serve_sts
@@ -24,11 +26,14 @@ class ProxyApp:
     def __init__(self, settings: ProxySettings) -> None:
         self._worker = Worker(settings)
         self._handler = Handler(self._worker)
+        self._links = LinkHandler(self._worker)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path: bytes = scope["raw_path"]
-            if path.startswith(b"/-/"):
+            if path.startswith(PREFIX):
+                await self._links(scope, receive, send)
+            elif path.startswith(b"/-/"):
                 await self._own(path, send)
             elif path.startswith(b"/minio/health/"):
                 await self._health(path, send)

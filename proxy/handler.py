@@ -16,7 +16,7 @@ from proxy.minio_quota import PATH as MINIO_QUOTA
 from proxy.minio_quota import serve_quota
 from proxy.mutation import Denied
 from proxy.nodes import NodeUnknown
-from proxy.operations import RUNNERS
+from proxy.operations import RUNNERS, Runner
 from proxy.s3.errors import BadNodeAnswer, Code, Refusal, S3Error, error
 from proxy.s3.plan import make_plan
 from proxy.s3.post_form import FormError
@@ -97,13 +97,22 @@ class Handler:
             return FORM_ALONE
 
         # 4. Admit, 5. forward, 6. relay, 7. settle: by what the operation is.
+        answer = await self.carry_out(call, RUNNERS[operation.name])
+        if isinstance(answer, Answer):
+            await call.answer(answer)
+            return None
+        return answer
+
+    async def carry_out(self, call: Call, runner: Runner) -> Answer | S3Error | None:
+        """Do what is planned, for a credential that is proven; every malfunction becomes the error that clients get."""
+        worker, plan = self._worker, call.plan
         access_key_id = call.access_key_id
         busy = self._busy.get(access_key_id, 0)
         if busy >= worker.settings.transfers_per_credential:
             return TOO_MANY
         self._busy[access_key_id] = busy + 1
         try:
-            answer = await RUNNERS[operation.name](call)
+            return await runner(call)
         except Denied as denied:
             return denials.explain(denied.denial, plan.bucket or "")
         except sigv4.SigV4Error as failure:
@@ -122,10 +131,6 @@ class Handler:
             self._busy[access_key_id] -= 1
             if not self._busy[access_key_id]:
                 del self._busy[access_key_id]
-        if isinstance(answer, Answer):
-            await call.answer(answer)
-            return None
-        return answer
 
     async def _refuse(self, call: Call, refusal: S3Error) -> None:
         call.code = refusal.code

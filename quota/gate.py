@@ -23,10 +23,19 @@ _VERBS: Final = (
     "uploads",
     "renew",
     "leave",
+    "link",
     "reassert",
 )
 
 NOT_READY: Final = Denial(DenialCode.NOT_READY)
+
+
+class Counted(NamedTuple):
+    """Whether a use of a link was counted (else there was no room for it), the count, and seconds until there is."""
+
+    is_counted: bool
+    total: int
+    wait: float
 
 
 class GateUnavailable(Exception):
@@ -306,6 +315,14 @@ class Gate:
         if refused is not None:
             return refused
         return text(reply[1]), [(text(reply[i]), int(reply[i + 1])) for i in range(2, len(reply), 2)]
+
+    async def count_link(self, link: str, measure: str, amount: int) -> Counted | Denial:
+        """Count `amount` downloads ("d"), bytes ("b") or tries of the password ("t") of a link; below 0 gives back."""
+        reply = await self.run("link", link, measure, amount)
+        first = text(reply[0])
+        if first == "no":
+            return denial(reply) or NOT_READY
+        return Counted(first == "ok", int(reply[1]), int(reply[2]) / 1000 if first == "full" else 0.0)
 
     async def uploads(self, workspace: str, limit: int = 10_000) -> list[tuple[str, str]] | Denial:
         """Return the (id, JSON record) of the multipart uploads in progress of a workspace."""

@@ -23,6 +23,7 @@ NAMES: Final[dict[str, str]] = {
     "WORKERS": "workers",
     "REVOCATIONS": "revocations",
     "REVISIONS": "revisions",
+    "LINKS": "links",
     "JOURNAL": "journal",
     "CALLS": "calls",
 }

@@ -1,0 +1,127 @@
+"""The password of a link: asked once, then remembered by a cookie that is good for this link and password alone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from enum import Enum, auto
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from proxy.call import Headers, header
+from proxy.links.link import Link
+from proxy.worker import Worker
+from quota import Denial
+from quota.gate import GateUnavailable
+
+COOKIE: Final = "wio_link"
+#: Seconds that a cookie is good for.
+COOKIE_SECONDS: Final = 12 * 3600
+MAX_LENGTH: Final = 256
+_REMEMBERED: Final = 1000
+#: Hashing takes 64 MiB and tens of milliseconds each.
+_AT_ONCE: Final = 2
+
+
+class Verdict(Enum):
+    """Whether somebody may pass."""
+
+    PASS = auto()
+    ASK = auto()
+    WRONG = auto()
+    WAIT = auto()
+
+
+class Passwords:
+    """Checks passwords of links, a bounded number of wrong ones for each link and all workers together."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._gate = worker.gate
+        secret = worker.settings.secret.get_secret_value().encode()
+        self._key = hmac.digest(secret, b"wio link password", "sha256")
+        self._hasher = PasswordHasher()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+
+    async def judge(self, link: Link, headers: Headers) -> Verdict:
+        """Judge a request by its cookie or its HTTP Basic password. Raises `GateUnavailable`."""
+        if link.password is None or self._has_cookie(link, headers):
+            return Verdict.PASS
+        given = _basic(header(headers, b"authorization") or b"")
+        return Verdict.ASK if given is None else await self.check(link, given)
+
+    async def check(self, link: Link, given: str) -> Verdict:
+        """Judge a password that was given. Raises `GateUnavailable`."""
+        stored = link.password
+        if stored is None:
+            return Verdict.PASS
+        known = hmac.digest(self._key, f"{link.id}|{stored}|{given}".encode("utf-8", "replace"), "sha256")
+        if known in self._good:
+            return Verdict.PASS
+        # Counted before it is tried, or many at once would all be tried.
+        counted = await self._gate.count_link(link.id, "t", 1)
+        if isinstance(counted, Denial):
+            raise GateUnavailable("the live state is not ready")
+        if not counted.is_counted:
+            return Verdict.WAIT
+        if len(given) > MAX_LENGTH or not await self._verify(stored, given):
+            return Verdict.WRONG
+        await self._gate.count_link(link.id, "t", -1)
+        self._good[known] = None
+        if len(self._good) > _REMEMBERED:
+            self._good.popitem(last=False)
+        return Verdict.PASS
+
+    async def _verify(self, stored: str, given: str) -> bool:
+        async with self._room:
+            try:
+                return await asyncio.to_thread(self._hasher.verify, stored, given)
+            except (Argon2Error, InvalidHashError):
+                return False
+
+    def cookie(self, link: Link, path: bytes, *, secure: bool) -> bytes:
+        """Return the Set-Cookie value for somebody who knew the password."""
+        ends = int(time.time()) + COOKIE_SECONDS
+        value = f"{ends}.{self._seal(link, ends)}"
+        flags = "; Secure" if secure else ""
+        return (
+            f"{COOKIE}={value}; Path={path.decode('ascii')}; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax{flags}"
+        ).encode("ascii")
+
+    def _has_cookie(self, link: Link, headers: Headers) -> bool:
+        for name, value in headers:
+            if name != b"cookie":
+                continue
+            try:
+                morsel = SimpleCookie(value.decode("latin-1")).get(COOKIE)
+            except CookieError:
+                continue
+            if morsel is None:
+                continue
+            ends, _, seal = morsel.value.partition(".")
+            if not (ends.isascii() and ends.isdigit() and len(ends) < 12) or int(ends) < time.time():
+                continue
+            if hmac.compare_digest(self._seal(link, int(ends)).encode(), seal.encode("utf-8", "replace")):
+                return True
+        return False
+
+    def _seal(self, link: Link, ends: int) -> str:
+        told = f"{link.id}|{link.password}|{ends}".encode()
+        return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+
+
+def _basic(value: bytes) -> str | None:
+    scheme, _, encoded = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:
+        return None
