@@ -1,4 +1,4 @@
-"""From the live state's journal into SQL: multipart uploads, so that a rebuild knows them (protocol, rule 10)."""
+"""From the live state's journal into SQL: multipart uploads (protocol, rule 10) and the use of links, for rebuilds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker.context import Broker
+from broker.keys.models import Credential
 from broker.marks import get_mark, set_mark
 from broker.patience import uninterrupted
 from broker.workspaces.models import Upload
@@ -60,7 +61,17 @@ async def _keep(broker: Broker, entries: list[tuple[bytes, dict[bytes, bytes]]])
         await set_mark(session, _POSITION, entries[-1][0].decode())
 
 
+#: What a link's record calls that which `quota/lua/link.lua` counts.
+_COUNTS = {b"d": "downloads", b"b": "dropped"}
+
+
 async def _take(session: AsyncSession, fields: dict[str, bytes]) -> None:
+    if fields["event"] == b"link":
+        row = await session.get(Credential, fields["link"].decode())
+        name = _COUNTS.get(fields["measure"])
+        if row is not None and row.link is not None and name is not None:
+            row.link = {**row.link, name: int(fields["count"])}
+        return
     upload = fields["upload"].decode()
     if fields["event"] == b"end":
         await session.execute(delete(Upload).where(Upload.id == upload))

@@ -215,6 +215,17 @@ class LiveState:
         width = len(measures)
         return [dict(zip(measures, counts[i : i + width], strict=True)) for i in range(0, len(counts), width)]
 
+    async def link_downloads(self, links: Sequence[str]) -> list[int]:
+        """Return how often each link was used to fetch something."""
+        if not links:
+            return []
+        fields = [f"{link}:d" for link in links]
+        try:
+            counts = await cast(Awaitable[list[bytes | None]], self.redis.hmget(self.layout["LINKS"], fields))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+        return [int(count or 0) for count in counts]
+
     async def transfers(self, settle_seconds: float = 1.2) -> list[dict[str, Any]]:
         """Return the transfers that run now, as the workers tell them.
 
