@@ -203,6 +203,8 @@ def header_map(headers: Headers) -> dict[str, str] | Refusal:
 
 #: They are no headers, however a client spells them.
 _PRESIGNED: Final = frozenset(name.lower() for name in SIGNATURE_PARAMETERS)
+#: They say how the body is framed; whoever verifies reads them from the headers, and the hash in one spelling only.
+_FRAMING: Final = frozenset({"x-amz-content-sha256", "x-amz-decoded-content-length", "x-amz-trailer"})
 
 
 def hoisted_headers(
@@ -220,7 +222,8 @@ def hoisted_headers(
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _PRESIGNED:
             continue
-        if not _TOKEN.fullmatch(name) or any(character < " " or character == "\x7f" for character in value):
+        is_odd = name in _FRAMING and parameter != "X-Amz-Content-Sha256"
+        if is_odd or not _TOKEN.fullmatch(name) or any(char < " " or char == "\x7f" for char in value):
             return error(
                 Code.INVALID_ARGUMENT, "A parameter of the URL is no header.", ArgumentName=name[:256]
             )
