@@ -64,6 +64,7 @@ class Handler:
             if call.transfer is not None:
                 call.let_go()
                 self._worker.transfers.finish(call.transfer)
+            self._worker.audit.ended(call)
             self._record(call)
 
     async def _serve(self, call: Call) -> S3Error | None:

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from proxy.access_log import AccessLog
+from proxy.audit import AuditTrail
 from proxy.credentials import Credentials
 from proxy.events import Events
 from proxy.metrics import Metrics
@@ -54,6 +55,7 @@ class Worker:
         self.live: LiveState = None  # type: ignore[assignment]
         self.lease: Lease = None  # type: ignore[assignment]
         self.calls: CallClient = None  # type: ignore[assignment]
+        self.audit = AuditTrail(self.wire, settings.realm)
 
     async def start(self) -> None:
         """Connect and take the lease, in the background where Redis is away; until then all is refused."""
@@ -73,6 +75,7 @@ class Worker:
         except WireError as error:
             log.warning("redis_unreachable", error=type(error).__name__)
         self.lease.start()
+        self.audit.start()
 
     async def aclose(self) -> None:
         """Let go of everything: transfers are cut, the lease is given back."""
@@ -81,6 +84,7 @@ class Worker:
         await self.gate.aclose()
         await self.lease.aclose()
         await self.upstream.aclose()
+        await self.audit.aclose()
         await self.wire.aclose()
         await self.live.aclose()
         await self.access_log.aclose()

@@ -6,6 +6,7 @@ anything else of ours.
 
 from quota.answers import Admitted, Denial, DenialCode, Outcome, Permission, Route, Settlement
 from quota.ids import new_access_key_id, new_id, new_secret, new_session_token
+from quota.layout import Layout
 from quota.live import Acks, LiveState, LiveStateError, NotReady
 from quota.records import Change
 from quota.sealing import Sealer, SealError
@@ -17,6 +18,7 @@ __all__ = [
     "Change",
     "Denial",
     "DenialCode",
+    "Layout",
     "LiveSettings",
     "LiveState",
     "LiveStateError",

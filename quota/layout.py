@@ -26,6 +26,7 @@ NAMES: Final[dict[str, str]] = {
     "LINKS": "links",
     "JOURNAL": "journal",
     "CALLS": "calls",
+    "AUDIT": "audit",
 }
 
 #: What a rebuild makes anew from SQL.
