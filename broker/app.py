@@ -19,6 +19,7 @@ from broker import account, journal, sts
 from broker.asgi import Metrics, RequestFrame
 from broker.assemble import open_broker
 from broker.audit import api as audit
+from broker.audit import intake
 from broker.auth import Unauthenticated, authenticate
 from broker.context import Broker
 from broker.errors import ApiError
@@ -30,6 +31,7 @@ from broker.logs import configure, request_id
 from broker.nodes import api as nodes
 from broker.oidc import OidcVerifier
 from broker.passwords import Throttle
+from broker.patience import stop_tasks
 from broker.quotas import api as quotas
 from broker.quotas.recount import DRIFT_BYTES, DRIFT_OBJECTS, RECOUNTS
 from broker.rehydrate import Rehydrator
@@ -100,15 +102,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             rehydrator.housekeeping,
             rehydrator.reap,
             partial(journal.follow, broker),
+            partial(intake.follow, broker),
             calls.run,
         ]
         tasks = [asyncio.create_task(_for_ever(one)) for one in beside]
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await stop_tasks(tasks)
             await rehydrator.remember()
 
 

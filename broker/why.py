@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
@@ -14,6 +15,7 @@ from broker.shares.models import Share
 from broker.shares.tree import principal_text
 from broker.times import rfc3339
 from broker.users.find import find_user
+from broker.users.models import User
 from broker.workspaces.find import find_workspace
 from quota import Denial
 
@@ -128,18 +130,26 @@ _DENIALS = {
 async def transfers(broker: Broker, caller: Caller) -> list[dict[str, Any]]:
     """What runs now: all for admins; else the caller's own and those in workspaces they manage."""
     running = await broker.live.transfers()
-    if isinstance(policy.may_administer(caller), policy.Allowed):
-        return running
-    shown = []
+    admin = isinstance(policy.may_administer(caller), policy.Allowed)
+    shown: list[dict[str, Any]] = []
     async with broker.db.read() as session:
+        users = {str(transfer.get("user")) for transfer in running}
+        named = await session.execute(select(User.id, User.handle).where(User.id.in_(users)))
+        handles = {row.id: row.handle for row in named}
         managed: dict[str, bool] = {}
         for transfer in running:
             bucket = str(transfer.get("workspace", ""))
-            if bucket and bucket not in managed:
+            if not admin and bucket and bucket not in managed:
                 managed[bucket] = await _manages(session, caller, bucket)
-            if transfer.get("user") in (caller.user, caller.handle) or managed.get(bucket):
-                shown.append(transfer)
+            if admin or transfer.get("user") == caller.user or managed.get(bucket):
+                known = handles.get(str(transfer.get("user")), transfer.get("user"))
+                told = {name: value for name, value in transfer.items() if name != "chain"}
+                shown.append({**told, "user": known, "started_at": _moment(transfer.get("started_at"))})
     return shown
+
+
+def _moment(seconds: object) -> str | None:
+    return rfc3339(int(seconds * 1000)) if isinstance(seconds, (int, float)) else None
 
 
 async def _manages(session: AsyncSession, caller: Caller, bucket: str) -> bool:
