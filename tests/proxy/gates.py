@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import boto3
 from botocore.config import Config
@@ -194,6 +196,17 @@ class Gate:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
 
+def _is_ready(endpoint: str, certificate: str | None) -> bool:
+    if certificate is None:
+        return servers.http_status(endpoint, "/-/ready") == 200
+    try:
+        context = ssl.create_default_context(cafile=certificate)
+        with urlopen(f"{endpoint}/-/ready", context=context, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @contextmanager
 def running_gate(
     minio: servers.Minio, valkey: servers.Valkey, folder: Path, *, workers: int = 1, **environment: str
@@ -208,7 +221,10 @@ def running_gate(
         lease_seconds=float(environment.get("WIO_LEASE_SECONDS", "2")),
         commit_seconds=float(environment.get("WIO_COMMIT_SECONDS", "2")),
     )
-    gate = Gate(settings, minio, f"http://127.0.0.1:{port}", f"bucket-{realm}", port, folder / "proxy.log")
+    scheme = "https" if "WIO_TLS_CERT" in environment else "http"
+    gate = Gate(
+        settings, minio, f"{scheme}://127.0.0.1:{port}", f"bucket-{realm}", port, folder / "proxy.log"
+    )
     gate.node_client().create_bucket(Bucket=gate.bucket)
 
     async def load() -> None:
@@ -230,7 +246,7 @@ def running_gate(
             "--workers",
             str(workers),
         ],
-        ready=lambda: servers.http_status(gate.endpoint, "/-/ready") == 200,
+        ready=lambda: _is_ready(gate.endpoint, environment.get("WIO_TLS_CERT")),
         log=gate.log,
         env={
             "WIO_REDIS_URL": settings.redis_url,
