@@ -112,7 +112,15 @@ async def delete_place(broker: Broker, caller: Caller, workspace_id: str, *, pur
             root = await session.get_one(Root, workspace.root_id)
             node = await session.get_one(Node, root.node_id)
         await _drain(broker.live, workspace_id, broker.settings.commit_seconds)
+        uploads = await _recorded_uploads(broker.live, workspace_id)
+        if uploads and not purge:
+            raise conflict("The workspace has unfinished uploads.", "BucketNotEmpty")  # noqa: TRY301 - reopens it
         async with open_client(broker.sealer, node) as client:
+            for upload, record in uploads:
+                # A node may not list them (MinIO does so only for an exact key): ours are aborted by our records.
+                node_upload = broker.sealer.open(record["nu"], b"node-upload").decode()
+                await client.abort(root.bucket, workspace.prefix + record["key"], node_upload)
+                await broker.live.run("end_upload", await broker.live.epoch(), workspace_id, upload)
             if purge:
                 await empty(client, root.bucket, workspace.prefix)
             await check_empty(client, root.bucket, workspace.prefix)
@@ -127,6 +135,15 @@ async def delete_place(broker: Broker, caller: Caller, workspace_id: str, *, pur
             sessions=len(sessions), links=len(links),
         )  # fmt: skip
     return revoked(unit, [workspace_id], sessions=len(sessions), links=len(links))
+
+
+async def _recorded_uploads(live: LiveState, workspace_id: str) -> list[tuple[str, dict[str, Any]]]:
+    found: list[tuple[str, dict[str, Any]]] = []
+    async for raw, value in live.redis.hscan_iter(live.layout["UPLOADS"], count=500):
+        name = raw.decode()
+        if ":" not in name and (record := json.loads(value))["ws"] == workspace_id:
+            found.append((name, record))
+    return found
 
 
 async def _set_state(broker: Broker, caller: Caller, workspace_id: str, state: str, *, cut: bool) -> None:

@@ -85,6 +85,20 @@ async def test_delete_wants_it_empty_or_a_purge(stored: World, minio: Minio) -> 
     await jane.ok("DELETE", "/workspaces/photos")
 
 
+async def test_unfinished_uploads_are_content_and_a_purge_aborts_them(stored: World, minio: Minio) -> None:
+    made = await stored.admin.ok("POST", "/workspaces", {"name": "photos"})
+    bucket, prefix = await place(stored, made["id"])
+    client, live = s3(minio), stored.broker.live
+    begun = await asyncio.to_thread(client.create_multipart_upload, Bucket=bucket, Key=prefix + "big")
+    sealed = stored.broker.sealer.seal(begun["UploadId"].encode(), b"node-upload")
+    await live.run("begin_upload", await live.epoch(), made["id"], "upload-1", "big", "node", sealed)
+    assert await stored.admin.refused("DELETE", "/workspaces/photos") == (409, "BucketNotEmpty")
+    await stored.admin.ok("DELETE", "/workspaces/photos", purge="true")
+    left = await asyncio.to_thread(client.list_multipart_uploads, Bucket=bucket, Prefix=prefix + "big")
+    assert "Uploads" not in left
+    assert await live.hget("UPLOADS", "upload-1") is None
+
+
 async def test_transfer_takes_names_along_and_makes_the_heir_the_owner(stored: World) -> None:
     jane, bob = await stored.user("jane"), await stored.user("bob")
     made = await jane.ok("POST", "/workspaces", {"name": "photos"})
