@@ -190,7 +190,7 @@ async def check_empty(client: NodeClient, bucket: str, prefix: str) -> None:
     """Raises ApiError (409) when an object, a version, a delete marker or an upload lies under the prefix."""
     for listing in (client.versions(bucket, prefix), client.uploads(bucket, prefix)):
         async for _ in listing:
-            raise conflict("The workspace is not empty.", "BucketNotEmpty")
+            raise conflict("The workspace is not empty; `wio workspace delete --purge` deletes what is in it, too.", "BucketNotEmpty")
 
 
 async def empty(client: NodeClient, bucket: str, prefix: str) -> None:
