@@ -114,7 +114,10 @@ async def delete_place(broker: Broker, caller: Caller, workspace_id: str, *, pur
         await _drain(broker.live, workspace_id, broker.settings.commit_seconds)
         uploads = await _recorded_uploads(broker.live, workspace_id)
         if uploads and not purge:
-            raise conflict("The workspace has unfinished uploads.", "BucketNotEmpty")  # noqa: TRY301 - reopens it
+            raise conflict(
+                "The workspace has unfinished uploads; `wio workspace delete --purge` ends them, too.",
+                "BucketNotEmpty",
+            )  # noqa: TRY301 - reopens it
         async with open_client(broker.sealer, node) as client:
             for upload, record in uploads:
                 # A node may not list them (MinIO does so only for an exact key): ours are aborted by our records.
@@ -190,7 +193,10 @@ async def check_empty(client: NodeClient, bucket: str, prefix: str) -> None:
     """Raises ApiError (409) when an object, a version, a delete marker or an upload lies under the prefix."""
     for listing in (client.versions(bucket, prefix), client.uploads(bucket, prefix)):
         async for _ in listing:
-            raise conflict("The workspace is not empty; `wio workspace delete --purge` deletes what is in it, too.", "BucketNotEmpty")
+            raise conflict(
+                "The workspace is not empty; `wio workspace delete --purge` deletes what is in it, too.",
+                "BucketNotEmpty",
+            )
 
 
 async def empty(client: NodeClient, bucket: str, prefix: str) -> None:
