@@ -114,10 +114,10 @@ async def delete_place(broker: Broker, caller: Caller, workspace_id: str, *, pur
         await _drain(broker.live, workspace_id, broker.settings.commit_seconds)
         uploads = await _recorded_uploads(broker.live, workspace_id)
         if uploads and not purge:
-            raise conflict(
+            raise conflict(  # noqa: TRY301 - reopens it
                 "The workspace has unfinished uploads; `wio workspace delete --purge` ends them, too.",
                 "BucketNotEmpty",
-            )  # noqa: TRY301 - reopens it
+            )
         async with open_client(broker.sealer, node) as client:
             for upload, record in uploads:
                 # A node may not list them (MinIO does so only for an exact key): ours are aborted by our records.
