@@ -161,7 +161,7 @@ class LiveState:
                 if not waiting:
                     return Acks(cut, lapsed, now - started)
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.05)
+            pause = min(pause * 1.5, 0.02)
 
     async def _asked_acks(self, number: int) -> tuple[int, dict[str, tuple[int, float]]] | None:
         """Return how many transfers were cut so far, and (number applied, seconds of lease left) of each worker.
