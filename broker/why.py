@@ -32,9 +32,11 @@ _WORDS = {
     "own": 3,
 }
 _OPERATIONS = (
-    (("Get", "Head", "List"), 1),
+    (("Get", "Head", "List", "Select", "Listen"), 1),
     (("Put", "Post", "Delete", "Copy", "Create", "Complete", "Abort", "Upload"), 2),
 )
+
+_OWNERS = frozenset({"DeleteBucket", "PutObjectLegalHold", "PutObjectRetention"})
 
 
 def permission_for(action: str) -> int:
@@ -43,12 +45,21 @@ def permission_for(action: str) -> int:
     if word in _WORDS:
         return _WORDS[word]
     operation = action.rsplit(":", 1)[-1]
-    if operation == "DeleteBucket":
+    if operation in _OWNERS:
         return 3
     for heads, need in _OPERATIONS:
         if operation.startswith(heads):
             return need
     raise invalid(f"{action[:40]!r} is no action; use read, write, delete, list, share or an S3 operation.")
+
+
+def adds(action: str) -> bool:
+    """Whether the action may need room; deleting and sharing never do."""
+    word = action.strip().lower()
+    if word in _WORDS:
+        return word in ("write", "put", "copy")
+    operation = action.rsplit(":", 1)[-1]
+    return permission_for(action) == 2 and not operation.startswith(("Delete", "Abort"))
 
 
 async def why(broker: Broker, caller: Caller, *, user: str, action: str, bucket: str) -> dict[str, Any]:
@@ -67,6 +78,8 @@ async def why(broker: Broker, caller: Caller, *, user: str, action: str, bucket:
                 raise denied("You may ask about yourself, and about others in workspaces that you own.")
     credential = caller.credential if myself and caller.credential else ""
     refused, seen = await broker.live.why(who.id, credential, full, need)
+    if not adds(action):
+        seen.pop("full", None)
     async with broker.db.read() as session:
         return await _told(session, refused, seen, need, credential)
 

@@ -9,7 +9,17 @@ import click
 
 from broker.cli.command import Command, Session, pass_session
 
-COLUMNS = ("user", "operation", "bucket", "key", "direction", "bytes", "bytes_per_second", "credential")
+COLUMNS = (
+    "user",
+    "operation",
+    "bucket",
+    "key",
+    "direction",
+    "bytes",
+    "bytes_per_second",
+    "shares",
+    "credential",
+)
 WATCH_SECONDS = 1.0
 
 
