@@ -90,6 +90,8 @@ class Broker:
     chain: AuditChain
     #: Changes only commit; the next start applies them. For set-up, while no live state is open.
     deferred: bool = False
+    #: Workspaces just laid over data that was there before them, which upkeep counts next.
+    uncounted: set[str] = field(default_factory=set)
 
     @asynccontextmanager
     async def change(self, caller: Caller) -> AsyncIterator[Unit]:

@@ -19,6 +19,7 @@ from broker.nodes.client import open_client
 from broker.quotas.listing import Place
 from broker.quotas.recount import place_of, recount
 from broker.quotas.snapshots import take_snapshots
+from broker.roots.models import Root
 from broker.workspaces.models import Workspace
 from quota import LiveStateError
 
@@ -95,22 +96,27 @@ class Upkeep:
                 failing = True
 
     async def find_pending(self) -> int:
-        """Wants a recount of every workspace that a rebuild has marked; returns how many those are."""
+        """Wants a recount of every workspace that a rebuild has marked, and of those laid over older data that were
+        never counted; returns how many those are."""
+        over_data = select(Workspace.id).join(Root).where(Root.kind == "unmanaged")
         async with self._broker.db.read() as session:
             ids = list(await session.scalars(select(Workspace.id).order_by(Workspace.id)))
+            unmanaged = set(await session.scalars(over_data))
         found = 0
         for i in range(0, len(ids), 500):
             batch = ids[i : i + 500]
             for workspace, usage in zip(
                 batch, await self._broker.live.usage([f"w:{one}" for one in batch]), strict=True
             ):
-                if usage["rp"] > 0:
+                if usage["rp"] > 0 or (workspace in unmanaged and not usage.get("rt")):
                     self.want(workspace)
                     found += 1
         return found
 
     async def recount_wanted(self) -> None:
         """Recounts what is wanted now, one workspace after another."""
+        while self._broker.uncounted:
+            self.want(self._broker.uncounted.pop())
         now = time.monotonic()
         for workspace in [one for one, due in self._wanted.items() if due <= now]:
             try:

@@ -216,7 +216,9 @@ async def import_root(
             try:
                 async with broker.change(caller) as unit:
                     place = await _manage(unit.session, caller, name)
-                    row["id"] = (await add_workspace(unit, place, holder, workspace, part)).id
+                    made = await add_workspace(unit, place, holder, workspace, part)
+                row["id"] = made.id
+                broker.uncounted.add(made.id)
             except ApiError as error:
                 if error.status not in (400, 409):
                     raise

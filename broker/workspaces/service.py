@@ -64,6 +64,8 @@ async def create_workspace(
             raise denied(no.reason)
         row = await add_workspace(unit, place, holder, name, prefix)
         found = await by_id(session, caller, row.id)
+    if place.kind == "unmanaged":
+        broker.uncounted.add(row.id)
     if found is None:
         # Made for somebody else by a root manager, who has no permission on it.
         return Found(row, place, holder.handle, name, 0, manages=False)

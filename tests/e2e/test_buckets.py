@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import boto3
 import pytest
 
+from broker.stack.child import wait_until
 from tests.e2e.newcomer import Person, Stack, boto, buckets, error_of, own_key, user
 from tests.servers import Minio
 
@@ -127,7 +129,10 @@ def test_existing_data_is_mapped_and_imported(stack: Stack, admin: Person, minio
     assert sorted(row["name"] for row in imported) == ["2024", "2025"]
     mine = boto(stack, admin.key())
     assert [row["Key"] for row in mine.list_objects_v2(Bucket="admin.2024")["Contents"]] == ["a.txt", "b.txt"]
-    assert admin.json("workspace", "show", "2024")["used_bytes"] == 8
+    # What was there before is charged too, soon.
+    assert wait_until(
+        lambda: admin.json("workspace", "show", "2024")["used_bytes"] == 8, time.monotonic() + 30
+    )
     told = admin.json("workspace", "create", "overlap", "--root", "archive", "--prefix", "2024/a/", code=6)
     assert told["error"]["message"]
     admin.json("workspace", "create", "whole", "--root", "archive", "--prefix", "", code=6)
