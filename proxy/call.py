@@ -199,7 +199,7 @@ class Call:
         task = self.task
         if task is None or task.done():
             return
-        if self.mutation is not None and self.mutation.released and self.was_sent():
+        if self.was_sent():
             asyncio.get_running_loop().call_later(self.worker.settings.lease_seconds, task.cancel)
         else:
             task.cancel()

@@ -239,7 +239,7 @@ class DeletionGroups:
         if self._ended:
             return
         self._ended = True
-        outcome = Outcome.DOUBT if self._released else Outcome.NONE
+        outcome = Outcome.DOUBT if self._released and self._call.was_sent() else Outcome.NONE
         for member in self._members:
             self._call.worker.gate.settle_later(_settlement(member, outcome))
 
