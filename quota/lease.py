@@ -83,6 +83,11 @@ class Lease:
         """Whether requests are served."""
         return bool(self._gate.epoch) and self.is_valid()
 
+    @property
+    def seen(self) -> int:
+        """The number of the last revocation that this worker has applied."""
+        return self._seen
+
     def is_valid(self) -> bool:
         """Whether this worker may still hand bytes to a socket."""
         return time.clock_gettime(_CLOCK) < self._expires

@@ -67,7 +67,7 @@ async def _row(session: AsyncSession, told: dict[str, Any]) -> AuditRow:
         user=user.handle if user else "-",
         credential=told["credential"],
         action=told["action"],
-        workspace_id=workspace.id if workspace else told["workspace"],
+        workspace_id=workspace.id if workspace else told["workspace"] or None,
         owner_id=workspace.owner_id if workspace else None,
         detail={
             "operation": told["operation"],
