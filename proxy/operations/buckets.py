@@ -5,25 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from proxy import denials
-from proxy.admission import admit_read
+from proxy.admission import admit_read, register
 from proxy.call import XML, Answer, Call
 from proxy.operations.documents import whole_document
 from proxy.operations.multipart import owner_of
+from proxy.operations.reading import must_exist
 from proxy.s3 import xml_write
 from proxy.s3.errors import Code, Refusal, S3Error, error
 from proxy.s3.names import workspace_problem
 from proxy.s3.unconfigured import unconfigured
 from proxy.s3.xml_read import read_location
-from quota import Denial
+from quota import Admitted, Denial, Route
 from quota.calls import CallFailed
 
 
 async def list_buckets(call: Call) -> Answer | S3Error:
     """ListBuckets: one's own workspaces and those shared with one."""
+    seen = call.worker.lease.seen
     found = await call.worker.gate.buckets(call.access_key_id)
     if isinstance(found, Denial):
         return denials.explain(found, "")
     user, buckets = found
+    depends = (f"c:{call.access_key_id}", f"u:{user}")
+    admitted = Admitted(seen, user, "", Route("", "", ""), depends, 0, False, "none", "", None)
+    refusal = register(call, admitted, "download")
+    if refusal is not None:
+        return refusal
     prefix = call.plan.query.get("prefix")
     shown = sorted((name, created / 1000) for name, created in buckets if name.startswith(prefix or ""))
     return Answer(200, XML, xml_write.list_buckets(shown, owner=user, owner_name=user, prefix=prefix))
@@ -50,6 +57,10 @@ async def read_unconfigured(call: Call) -> Answer | S3Error:
     refusal = await admit_read(call)
     if refusal is not None:
         return refusal
+    if call.plan.key:
+        missing = await must_exist(call)
+        if missing is not None:
+            return missing
     found = unconfigured(call.plan.operation.name, owner=owner_of(call))
     if isinstance(found, Refusal):
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple
@@ -84,7 +85,9 @@ async def upload_part_copy(call: Call) -> Answer | S3Error:
         if plan.source_range is not None:
             first, last = plan.source_range
             if last >= size:
-                return error(Code.INVALID_RANGE, "The copy source range is not within the source.")
+                return error(
+                    Code.INVALID_ARGUMENT, f"Range specified is not valid for source object of size: {size}"
+                )
             size = last - first + 1
         await mutation.take_size(size, 0)
         answer = await _copy(call, mutation, pinned, plan.node_query(upload.node_upload_id), size, 0)
@@ -117,7 +120,9 @@ async def _pin(call: Call) -> Pinned | S3Error:
         raise RemoteProtocolError("the node told too little of the copy's source")
     seconds = parsedate_to_datetime(modified.decode("latin-1")).timestamp()
     if not plan.source_conditions.hold(etag.decode("latin-1"), seconds):
-        return error(Code.PRECONDITION_FAILED)
+        # What the condition was compared with, as the node tells it of its own.
+        about = ((b"etag", etag), (b"last-modified", modified))
+        return replace(error(Code.PRECONDITION_FAILED), headers=about)
     return Pinned(etag, int(length), source.version_id)
 
 

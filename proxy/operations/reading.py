@@ -6,7 +6,8 @@ from proxy.admission import admit_read
 from proxy.call import Answer, Call
 from proxy.operations.relaying import node_refusal, path_of, relay, relay_small
 from proxy.s3.errors import S3Error
-from proxy.s3.target import physical_problem
+from proxy.s3.rewrite import plain_error
+from proxy.s3.target import encode_query, physical_problem
 
 
 async def read_object(call: Call) -> S3Error | None:
@@ -27,6 +28,16 @@ async def read_object(call: Call) -> S3Error | None:
         return await node_refusal(call, exchange)
     await relay(call, exchange)
     return None
+
+
+async def must_exist(call: Call) -> S3Error | None:
+    """Return the error of a key or version that is not there, for what the gate answers by itself."""
+    plan, nodes, route = call.plan, call.worker.nodes, call.admitted.route
+    query = encode_query([("versionId", plan.version_id)]) if plan.version_id else b""
+    node = await nodes.find(route.node)
+    exchange = await nodes.request(node, b"HEAD", path_of(route, plan.key, plan.raw_key), query)
+    await exchange.aclose()
+    return plain_error(404, exchange.headers, key=plan.key) if exchange.status == 404 else None
 
 
 async def read_facts(call: Call) -> Answer | S3Error:

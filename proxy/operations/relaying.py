@@ -110,6 +110,9 @@ async def look(call: Call, route: Route, key: str, version: str | None = None) -
     if exchange.status == 405 or version:
         # A delete marker, or a version that is not there: neither holds a byte.
         return Base(0, 0)
+    if header(exchange.headers, b"x-minio-error-code") == b"XMinioInvalidObjectName":
+        # A name that the node refuses (`//` to MinIO) holds nothing; the node will say so itself.
+        return Base(0, 0)
     # An object under a customer's key answers HEAD only with the key; a listing tells its size all the same.
     return await _look_by_listing(call, route, key)
 
@@ -136,9 +139,5 @@ async def _look_by_listing(call: Call, route: Route, key: str) -> Base:
 
 def document_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
     """Return a node's headers for an answer whose document the gate writes itself."""
-    kept = [
-        pair
-        for pair in relay_headers(headers)
-        if pair[0] not in (b"content-length", b"content-type", b"etag")
-    ]
+    kept = [pair for pair in relay_headers(headers) if pair[0] not in (b"content-length", b"content-type")]
     return ((b"content-type", b"application/xml"), *kept)

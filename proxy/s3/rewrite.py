@@ -150,7 +150,8 @@ def plain_error(status: int, headers: Iterable[tuple[bytes, bytes]] = (), *, key
 _KNOWN: Final = {code.wire: code for code in Code}
 _REFUSED_US: Final = "The storage node refused the gate. Please tell the node's operator."
 _NOT_ALLOWED: Final = "The storage node does not allow this. Please ask the node's operator."
-_MARKER_HEADERS: Final = frozenset({b"x-amz-delete-marker", b"x-amz-version-id"})
+#: What an error tells of the object beside its document: a delete marker, or what a condition was compared with.
+_MARKER_HEADERS: Final = frozenset({b"etag", b"last-modified", b"x-amz-delete-marker", b"x-amz-version-id"})
 
 
 def _marker_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:

@@ -14,7 +14,7 @@ from typing import Final
 from lxml import etree
 
 from proxy.s3.copy_source import version_problem
-from proxy.s3.errors import XML_DECLARATION, XMLNS, Code, Refusal, element, error, invalid_argument
+from proxy.s3.errors import XML_DECLARATION, XMLNS, Code, Refusal, S3Error, element, error, invalid_argument
 from proxy.s3.payload import CHECKSUMS
 from proxy.s3.target import key_problem
 
@@ -226,7 +226,7 @@ def read_tagging(body: bytes) -> tuple[tuple[str, str], ...] | Refusal:
             return error(Code.INVALID_TAG, "Cannot provide multiple Tags with the same key", TagKey=name)
         tags[name] = value
     if len(tags) > 10:
-        return error(Code.INVALID_TAG, "Object tags cannot be greater than 10")
+        return S3Error("BadRequest", 400, "Object tags cannot be greater than 10")
     return tuple(tags.items())
 
 
