@@ -14,11 +14,14 @@ from broker import records
 from broker.audit.models import AuditRow
 from broker.audit.service import AuditChain
 from broker.db import Database
+from broker.errors import denied
+from broker.keys.models import Credential
 from broker.logs import request_id
 from broker.outbox import Entry, Kind, Outbox, write_entries
 from broker.policy import Caller
 from broker.settings import Settings
 from broker.times import now_ms
+from broker.users.models import User
 from quota import Acks, LiveState, Sealer, new_id
 
 
@@ -98,14 +101,33 @@ class Broker:
         """A change: decided and committed under the lock, then applied, then acknowledged.
 
         Everything in the body happens, or (on any exception) nothing. After the block the change is in
-        force everywhere. Raises ApiError (503) when it is committed and could not be applied yet.
+        force everywhere. Raises ApiError (503) when it is committed and could not be applied yet, and (403) when
+        the caller's credential or user ended between being authenticated and taking the lock.
         """
         async with self.db.write() as session:
             unit = Unit(session, caller, new_id(), now_ms())
+            await _check_standing(session, caller, unit.now)
             yield unit
             pending = await unit.finish(self.chain)
         if pending and not self.deferred:
             unit.acks = await self.outbox.settle(unit.batch)
+
+
+async def _check_standing(session: AsyncSession, caller: Caller, now: int) -> None:
+    """What the caller was let in by must still hold under the lock, or a revoked key could leave a new one behind."""
+    for key in (caller.credential, *caller.parents):
+        row = await session.get(Credential, key) if key is not None else None
+        if key is not None and (
+            row is None
+            or row.deleted_at is not None
+            or not row.enabled
+            or (row.expires_at is not None and row.expires_at <= now)
+        ):
+            raise denied("The credential that asks was revoked meanwhile.")
+    if caller.user is not None:
+        user = await session.get(User, caller.user)
+        if user is None or user.deleted_at is not None or not user.enabled or user.admin < caller.admin:
+            raise denied("The user who asks was disabled, or is no admin any more.")
 
 
 def revoked(unit: Unit, ids: Sequence[str], *, sessions: int = 0, links: int = 0) -> dict[str, Any]:

@@ -98,12 +98,17 @@ async def update_user(
 
 
 async def set_password(broker: Broker, caller: Caller, name: str, password: str) -> User:
-    """Sets a local password (the user or an admin). Keys and sessions stay as they are."""
+    """Sets a local password (the user or an admin). Keys and sessions stay as they are.
+
+    Not by what ends by itself for its own user: a password would outlive it.
+    """
     hashed = await hash_password(password)
     async with broker.change(caller) as unit:
         user = await find_user(unit.session, name)
         if isinstance(no := policy.may_act_for(caller, user.id), policy.Denied):
             raise denied(no.reason)
+        if user.id == caller.user and caller.scope.expires is not None:
+            raise denied("A session cannot set a password, which would outlive it: use a key without expiry.")
         user.password = hashed
         unit.note("user.set-password", user=user.handle)
         return user
@@ -147,7 +152,7 @@ async def delete_user(
         raise denied(no.reason)
     if transfer_to is not None and purge:
         raise invalid("Give either transfer_to or purge.")
-    owned = await _check_deletable(broker, name, transfer_to, purge=purge)
+    owned = await _check_deletable(broker, caller, name, transfer_to, purge=purge)
     if purge:
         await set_enabled(broker, caller, name, enabled=False)
         for workspace_id in owned:
@@ -178,9 +183,14 @@ async def delete_user(
     )  # fmt: skip
 
 
-async def _check_deletable(broker: Broker, name: str, transfer_to: str | None, *, purge: bool) -> list[str]:
+async def _check_deletable(
+    broker: Broker, caller: Caller, name: str, transfer_to: str | None, *, purge: bool
+) -> list[str]:
     async with broker.db.read() as session:
         user = await find_user(session, name)
+        if purge and user.id == caller.user:
+            # The first step disables the user, who could then not take the next ones.
+            raise conflict("You cannot purge yourself; another admin can.")
         await _keep_an_admin(session, user)
         owned = list(await session.scalars(select(Workspace.id).where(Workspace.owner_id == user.id)))
         if owned and transfer_to is None and not purge:

@@ -25,6 +25,8 @@ async def user_for_password(
     keys = (f"login:{login[:255].lower()}", f"address:{address}")
     for key in keys:
         throttle.check(key)
+    for key in keys:
+        throttle.failed(key)
     async with broker.db.read() as session:
         query = select(User).where(
             (User.login == login) | (User.handle == login), User.enabled, User.deleted_at.is_(None)
@@ -32,10 +34,9 @@ async def user_for_password(
         found = list(await session.scalars(query))
     user = min(found, key=lambda one: one.login != login) if found else None
     if not await verify_password(user.password if user else None, password) or user is None:
-        for key in keys:
-            throttle.failed(key)
         raise Unauthenticated("AccessDenied", "The login or the password is wrong.", 401)
     throttle.succeeded(keys[0])
+    throttle.forgive(keys[1])
     return user
 
 
