@@ -32,15 +32,15 @@ class ProxyApp:
         if scope["type"] == "http":
             path: bytes = scope["raw_path"]
             if path.startswith(PREFIX):
-                await self._links(scope, receive, send)
+                await self._links(scope, receive)
             elif path.startswith(b"/-/"):
                 await self._own(path, send)
             elif path.startswith(b"/minio/health/"):
                 await self._health(path, send)
             elif path == b"/" and scope["method"] == "POST" and not self._names_bucket(scope):
-                await serve_sts(self._worker, scope, receive, send)
+                await serve_sts(self._worker, scope, receive)
             else:
-                await self._handler(scope, receive, send)
+                await self._handler(scope, receive)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 

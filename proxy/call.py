@@ -27,6 +27,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
+Dress = Callable[[int, Headers], Headers]
 
 #: What only looks: its exchange never makes a change that may be in doubt.
 _SAFE_METHODS: Final = frozenset({b"GET", b"HEAD"})
@@ -62,6 +63,7 @@ class Call:
         "code",
         "connection",
         "context",
+        "dress",
         "exchange",
         "form",
         "headers",
@@ -74,7 +76,6 @@ class Call:
         "receive",
         "request_id",
         "scope",
-        "send",
         "started",
         "status",
         "task",
@@ -83,11 +84,10 @@ class Call:
         "worker",
     )
 
-    def __init__(self, worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, worker: Worker, scope: Scope, receive: Receive) -> None:
         self.worker = worker
         self.scope = scope
         self.receive = receive
-        self.send = send
         self.connection: Connection = scope["extensions"]["wio"]
         self.method: str = scope["method"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -97,6 +97,8 @@ class Call:
         self.operation = "-"
         self.access_key_id = "-"
         self.code = ""
+        #: What changes the head of the answer, for somebody who is no client of S3.
+        self.dress: Dress | None = None
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -154,13 +156,13 @@ class Call:
             if exchange is not None and not exchange.is_complete:
                 exchange.abort()
 
-    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Send the head of an answer; the request id is added to `headers`."""
+    def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Begin an answer; the request id is added to `headers`. They leave with the first piece of its body."""
         self.status = status
         headers.append((b"x-amz-request-id", self.request_id))
         if self.is_admitted and self.admitted.warning:
             headers.append((b"x-wio-quota-warning", self.admitted.warning.encode()))
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        self.connection.begin(status, headers if self.dress is None else self.dress(status, headers))
 
     async def answer(self, answer: Answer) -> None:
         """Send a whole answer."""
@@ -168,11 +170,11 @@ class Call:
         headers = [*answer.headers]
         if answer.status not in (204, 304):
             headers.append((b"content-length", b"%d" % len(body)))
-        await self.begin(answer.status, headers)
+        self.begin(answer.status, headers)
         if self.method == "HEAD":
             body = b""
         self.bytes_out += len(body)
-        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+        await self.connection.write(body, is_last=True)
 
     async def refuse(self, failure: S3Error) -> None:
         """Answer with an error. A body that was not read is read and dropped a while, so that the answer is seen."""

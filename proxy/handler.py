@@ -11,7 +11,8 @@ import structlog
 import sigv4
 from proxy import denials
 from proxy.authentication import REDIS_GONE, authenticate, of_signature
-from proxy.call import Answer, Call, ClientGone, Receive, Scope, Send
+from proxy.call import Answer, Call, ClientGone, Receive, Scope
+from proxy.guard import current_guard
 from proxy.minio_quota import PATH as MINIO_QUOTA
 from proxy.minio_quota import serve_quota
 from proxy.mutation import Denied
@@ -46,8 +47,8 @@ class Handler:
         self._worker = worker
         self._busy: dict[str, int] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = Call(self._worker, scope, receive, send)
+    async def __call__(self, scope: Scope, receive: Receive) -> None:
+        call = Call(self._worker, scope, receive)
         try:
             refusal = await (serve_quota if scope["raw_path"] == MINIO_QUOTA else self._serve)(call)
             if refusal is not None:
@@ -64,6 +65,8 @@ class Handler:
             if call.transfer is not None:
                 call.let_go()
                 self._worker.transfers.finish(call.transfer)
+                # The task goes on with the connection's next request.
+                current_guard.set(None)
             self._worker.audit.ended(call)
             self._record(call)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,14 +24,11 @@ class NodeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An S3 backend. `host` is the Host header that requests carry, and that is signed."""
+    """An S3 backend. `signer` adds the Host header that requests carry, and signs it with the rest."""
 
     id: str
     origin: Origin
-    host: bytes
-    region: str
-    access_key_id: str
-    secret: str = field(repr=False)
+    signer: sigv4.Signer
     checks_payload: bool = False
 
 
@@ -68,10 +65,12 @@ class Nodes:
         found = Node(
             node,
             origin,
-            parts.netloc.rpartition("@")[2].encode("ascii"),
-            record["region"],
-            record["access_key_id"],
-            secret,
+            sigv4.Signer(
+                parts.netloc.rpartition("@")[2].encode("ascii"),
+                access_key_id=record["access_key_id"],
+                secret=secret,
+                region=record["region"],
+            ),
             bool(record.get("checks_payload")),
         )
         if forgotten == self._forgotten:
@@ -108,17 +107,8 @@ class Nodes:
         now = int(time.time())
         if now != self._second:
             self._second, self._amz_date = now, sigv4.format_amz_date(now)
-        signed = [(b"host", node.host), *headers]
-        signed += sigv4.sign(
-            method,
-            path,
-            query,
-            signed,
-            access_key_id=node.access_key_id,
-            secret=node.secret,
-            amz_date=self._amz_date,
-            region=node.region,
-            payload_sha256=payload_sha256,
+        signed = node.signer.sign(
+            method, path, query, headers, amz_date=self._amz_date, payload_sha256=payload_sha256
         )
         timeouts = self._timeouts
         if read_seconds is not None:

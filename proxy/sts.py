@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import sigv4
-from proxy.call import Answer, Call, ClientGone, Receive, Scope, Send
+from proxy.call import Answer, Call, ClientGone, Receive, Scope
 from proxy.s3.errors import escape
 from proxy.server import ClientDisconnected
 from proxy.worker import Worker
@@ -22,9 +22,9 @@ _XML: Final = ((b"content-type", b"text/xml"),)
 _UNSIGNED: Final = frozenset({"AssumeRoleWithWebIdentity"})
 
 
-async def serve_sts(worker: Worker, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_sts(worker: Worker, scope: Scope, receive: Receive) -> None:
     """Answer one request of AWS's Query API."""
-    call = Call(worker, scope, receive, send)
+    call = Call(worker, scope, receive)
     call.operation = "STS"
     try:
         await call.answer(await _answer(call))

@@ -81,7 +81,6 @@ class TransferTable:
 
     def __init__(self, on_cut: Callable[[Transfer], None] | None = None) -> None:
         self._running: dict[str, Transfer] = {}
-        self._by_name: dict[str, set[Transfer]] = {}
         self._revoked: dict[str, int] = {}
         self._floor = 0
         self._on_cut = on_cut
@@ -102,13 +101,6 @@ class TransferTable:
                 if revoked.get(name, 0) > rev:
                     return False
         self._running[transfer.id] = transfer
-        by_name = self._by_name
-        for name in transfer.chain:
-            found = by_name.get(name)
-            if found is None:
-                by_name[name] = {transfer}
-            else:
-                found.add(transfer)
         if ends_ms:
             transfer.expiry = asyncio.get_running_loop().call_later(ends_ms / 1000, self._expire, transfer)
         return True
@@ -119,13 +111,6 @@ class TransferTable:
             return
         if transfer.expiry is not None:
             transfer.expiry.cancel()
-        by_name = self._by_name
-        for name in transfer.chain:
-            found = by_name.get(name)
-            if found is not None:
-                found.discard(transfer)
-                if not found:
-                    del by_name[name]
 
     def cut(self, number: int, names: Sequence[str]) -> int:
         """Abort all that depends on one of `names`, and refuse what was admitted before `number`."""
@@ -133,7 +118,10 @@ class TransferTable:
         for name in names:
             self._revoked.pop(name, None)
             self._revoked[name] = number
-            for transfer in list(self._by_name.get(name, ())):
+        # A look at all that runs is a millisecond for thousands; an index would be kept up for every request.
+        named = frozenset(names)
+        for transfer in list(self._running.values()):
+            if not named.isdisjoint(transfer.chain):
                 count += self._cut(transfer, number)
         while len(self._revoked) > _REMEMBERED:
             oldest = next(iter(self._revoked))

@@ -99,7 +99,12 @@ class Gate:
         if not self.epoch:
             return NOT_READY
         worker = self.worker
-        reply = await self.run("admit", access_key_id, bucket, int(need), "", "read")
+        try:
+            reply = await self.wire.call(
+                "admit", self._keys["admit"], (self.epoch, access_key_id, bucket, int(need), "", "read")
+            )
+        except WireError as error:
+            raise GateUnavailable("Redis cannot be used now") from error
         return NOT_READY if self.worker is not worker else admitted(reply)
 
     async def admit(

@@ -184,6 +184,7 @@ class Wire:
         self._on_connect = on_connect
         self._on_lost = on_lost
         self._scripts: dict[str, tuple[str, str]] = {}
+        self._calls: dict[tuple[str, int], tuple[Sequence[bytes | str], bytes]] = {}
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -204,6 +205,7 @@ class Wire:
         """
         sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
         self._scripts[name] = (sha, source)
+        self._calls.clear()
         return sha
 
     async def connect(self) -> None:
@@ -265,18 +267,29 @@ class Wire:
         link = self._link
         if link is None:
             raise WireClosed("there is no connection to Redis")
-        sha, source = self._scripts[name]
-        command = _pack(("EVALSHA", sha, len(keys), *keys, *args))
+        command = self._encode_call(name, keys, args)
         try:
             return await link.send(command)
         except WireReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise
+        _, source = self._scripts[name]
         # Pipelined on the same connection, so nothing can come between the two.
         loaded = link.send(_pack(("SCRIPT", "LOAD", source)))
         again = link.send(command)
         await loaded
         return await again
+
+    def _encode_call(self, name: str, keys: Sequence[bytes | str], args: Sequence[Argument]) -> bytes:
+        # The same script is called with the same keys again and again: that part is encoded once.
+        count = len(args)
+        known = self._calls.get((name, count))
+        if known is None or known[0] is not keys:
+            sha, _ = self._scripts[name]
+            fixed = ("EVALSHA", sha, len(keys), *keys)
+            known = (keys, b"*%d\r\n" % (len(fixed) + count) + _items(_pack(fixed)))
+            self._calls[name, count] = known
+        return known[1] + _items(_pack(tuple(args)))
 
     async def _keep_connected(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -355,6 +368,11 @@ class Wire:
 def _look(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def _items(command: bytes) -> bytes:
+    """Return an encoded command without the number of its items in front."""
+    return command[command.index(b"\n") + 1 :]
 
 
 def _unreachable(error: OSError) -> WireClosed:

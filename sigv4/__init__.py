@@ -23,7 +23,7 @@ from .post_policy import Condition, PostPolicy
 from .post_signature_v4 import PresentedForm, parse_form
 from .presented import MAX_SKEW, Presented, parse
 from .presigned_url_v4 import MAX_EXPIRES
-from .sign import presign, sign, sign_streaming
+from .sign import Signer, presign, sign, sign_streaming
 
 __all__ = [
     "CHECKSUM_ALGORITHMS",
@@ -48,6 +48,7 @@ __all__ = [
     "PresentedForm",
     "SigV4Error",
     "SignatureDoesNotMatch",
+    "Signer",
     "UnsignedChunkFramer",
     "VerifiedContext",
     "canonical_path",

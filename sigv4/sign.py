@@ -7,9 +7,9 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 from .canonical import canonical_path, encode_component, fold, join_query, query_pairs, service_path
 from .keys import VerifiedContext, hmac_hex, signing_key
@@ -143,7 +143,7 @@ def _sign(
     date = amz_date[:8]
     key = signing_key(secret, date, region, service)
     scope = f"{date}/{region}/{service}/aws4_request"
-    digest = hashlib.sha256(canonical).hexdigest()
+    digest = sha256(canonical).hexdigest()
     text = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{digest}".encode()
     signature = hmac_hex(key, text)
     added.append(
@@ -154,6 +154,86 @@ def _sign(
         )
     )
     return added, key, signature
+
+
+class Signer:
+    """Signs the requests of one access key to one host, as `sign` does with that `host` header in front.
+
+    What two requests have in common is made once for each second and payload hash. Not for several threads.
+    """
+
+    __slots__ = ("_access_key_id", "_common", "_host", "_made_for", "_region", "_secret")
+
+    def __init__(self, host: bytes, *, access_key_id: str, secret: str, region: str) -> None:
+        self._host = (b"host", host)
+        self._access_key_id = access_key_id
+        self._secret = secret
+        self._region = region
+        self._made_for = ("", "")
+        self._common: _Common | None = None
+
+    def __repr__(self) -> str:
+        return f"Signer({self._host[1]!r}, access_key_id={self._access_key_id!r})"
+
+    def sign(
+        self,
+        method: bytes,
+        path: bytes,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        *,
+        amz_date: str,
+        payload_sha256: str,
+    ) -> list[tuple[bytes, bytes]]:
+        """All the headers of a request: `host`, those given, and what signs them. Errors as for `sign`."""
+        if headers:
+            given = [self._host, *headers]
+            return given + sign(
+                method,
+                path,
+                query,
+                given,
+                access_key_id=self._access_key_id,
+                secret=self._secret,
+                amz_date=amz_date,
+                region=self._region,
+                payload_sha256=payload_sha256,
+            )
+        common = self._common
+        if common is None or self._made_for != (amz_date, payload_sha256):
+            common = self._common = self._make_common(amz_date, payload_sha256)
+            self._made_for = (amz_date, payload_sha256)
+        if query:
+            query = join_query(query_pairs(query))
+        digest = sha256(
+            b"%b\n%b\n%b\n%b" % (method, canonical_path(path), query, common.canonical)
+        ).hexdigest()
+        signature = hmac_hex(common.key, common.string_to_sign + digest.encode())
+        return [*common.headers, (b"authorization", common.authorization + signature.encode())]
+
+    def _make_common(self, amz_date: str, payload_sha256: str) -> _Common:
+        scope = f"{amz_date[:8]}/{self._region}/s3/aws4_request"
+        date, payload = amz_date.encode("ascii"), payload_sha256.encode("ascii")
+        names = b"host;x-amz-content-sha256;x-amz-date"
+        return _Common(
+            signing_key(self._secret, amz_date[:8], self._region, "s3"),
+            (self._host, (b"x-amz-date", date), (b"x-amz-content-sha256", payload)),
+            b"host:%b\nx-amz-content-sha256:%b\nx-amz-date:%b\n\n%b\n%b"
+            % (fold(self._host[1]), payload, date, names, payload),
+            f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n".encode("ascii"),
+            b"AWS4-HMAC-SHA256 Credential=%b/%b, SignedHeaders=%b, Signature="
+            % (self._access_key_id.encode("ascii"), scope.encode("ascii"), names),
+        )
+
+
+class _Common(NamedTuple):
+    """What requests without further headers share: `canonical`, `string_to_sign`, `authorization` as far as known."""
+
+    key: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    canonical: bytes
+    string_to_sign: bytes
+    authorization: bytes
 
 
 _ADDED: Final = frozenset({b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"})
@@ -209,7 +289,7 @@ def presign(
         payload_sha256.encode("ascii"),
     )
     key = signing_key(secret, date, region, service)
-    text = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashlib.sha256(canonical).hexdigest()}".encode()
+    text = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{sha256(canonical).hexdigest()}".encode()
     return query + b"&X-Amz-Signature=" + hmac_hex(key, text).encode()
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from proxy.call import Headers, Message, Send
+from proxy.call import Dress, Headers
 from proxy.links.pages import COMMON
 
 #: What is shown instead of saved: nothing here can run, even if a browser did not know what a sandbox is.
@@ -58,12 +58,10 @@ def disposition(kind: str, name: str) -> bytes:
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}".encode("ascii")
 
 
-def as_file(send: Send, name: str, *, save: bool) -> Send:
-    """Return a `send` through which an object is answered as a file for strangers."""
+def as_file(name: str, *, save: bool) -> Dress:
+    """Return what makes of an object's answer one that is a file for strangers."""
 
-    async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] < 400:
-            message = {**message, "headers": file_headers(message["headers"], name, save=save)}
-        await send(message)
+    def dress(status: int, headers: Headers) -> Headers:
+        return headers if status >= 400 else file_headers(headers, name, save=save)
 
-    return sent
+    return dress

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from proxy import bodies
 from proxy.authentication import REDIS_GONE
-from proxy.call import Answer, Call, Receive, Scope, Send, header
+from proxy.call import Answer, Call, Receive, Scope, header
 from proxy.handler import Handler
 from proxy.links import pages
 from proxy.links.dropping import UNSIGNED, open_drop, unique_name
@@ -58,12 +58,12 @@ class LinkHandler(Handler):
         super().__init__(worker)
         self._passwords = Passwords(worker)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive) -> None:
         place = parse_place(scope["raw_path"])
         # The token is a secret: nothing that logs or answers may see it.
         named = place.token.partition(b".")[0] if place is not None else b"-"
         scope = {**scope, "raw_path": PREFIX + named, "wio.place": place}
-        await super().__call__(scope, receive, send)
+        await super().__call__(scope, receive)
 
     async def _serve(self, call: Call) -> S3Error | None:
         place: Place | None = call.scope["wio.place"]
@@ -168,7 +168,7 @@ class LinkHandler(Handler):
             if not counted.is_counted:
                 return USED_UP
         save = "download" in parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        call.send = as_file(call.send, key.rpartition("/")[2], save=save)
+        call.dress = as_file(key.rpartition("/")[2], save=save)
         try:
             answer = await self.carry_out(call, read_object)
         finally:

@@ -36,7 +36,7 @@ async def listen(call: Call) -> S3Error | None:
     worker = call.worker
     try:
         async with worker.events.listen(worker.live, call.admitted.workspace) as queue:
-            await call.begin(200, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
+            call.begin(200, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
             # The head leaves with the first piece, and the client waits for it.
             await _say(call, PING)
             while True:
@@ -76,4 +76,4 @@ def _line(call: Call, event: Event) -> bytes:
 async def _say(call: Call, line: bytes) -> None:
     call.check()
     call.bytes_out += len(line)
-    await call.send({"type": "http.response.body", "body": line, "more_body": True})
+    await call.connection.write(line, is_last=False)

@@ -58,26 +58,23 @@ async def node_refusal(call: Call, exchange: Exchange) -> S3Error:
 async def relay(call: Call, exchange: Exchange) -> None:
     """Stream a node's answer to the client as it comes. A body that is cut aborts the client's connection."""
     headers = relay_headers(exchange.headers)
-    transfer = call.transfer
+    transfer, write = call.transfer, call.connection.write
     assert transfer is not None
     try:
-        call.check()
-        await call.begin(exchange.status, headers)
-        send, is_valid = call.send, call.worker.lease.is_valid
         length = header(headers, b"content-length")
         left = int(length) if length is not None and call.method != "HEAD" else -1
-        is_open = True
+        call.begin(exchange.status, headers)
         async for chunk in exchange:
-            if transfer.cut_by is not None or not is_valid():
-                call.check()
-            call.bytes_out = transfer.bytes = transfer.bytes + len(chunk)
-            left -= len(chunk)
-            is_open = left != 0
-            await send({"type": "http.response.body", "body": chunk, "more_body": is_open})
-        if is_open:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            # Whether this request may still move is asked by the connection, before it writes.
+            size = len(chunk)
+            call.bytes_out = transfer.bytes = transfer.bytes + size
+            left -= size
+            await write(chunk, is_last=left == 0)
+            if not left:
+                return
+        await write(b"", is_last=True)
     finally:
-        await exchange.aclose()
+        exchange.abort()
 
 
 async def relay_small(call: Call, exchange: Exchange) -> Answer | S3Error:

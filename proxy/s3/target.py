@@ -255,4 +255,9 @@ def node_path(bucket: str, prefix: str, target_key: str, raw_key: bytes | None =
     is the same bytes for less work.
     """
     key = raw_key if raw_key is not None and _PLAIN.fullmatch(raw_key) else encode_key(target_key)
-    return b"/" + bucket.encode("ascii") + b"/" + encode_key(prefix) + key
+    return _base_path(bucket, prefix) + key
+
+
+@lru_cache(maxsize=4096)
+def _base_path(bucket: str, prefix: str) -> bytes:
+    return b"/" + bucket.encode("ascii") + b"/" + encode_key(prefix)

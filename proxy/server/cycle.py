@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proxy.server.answers import CONTINUE, INTERNAL_ERROR, STATUS_LINES
@@ -49,6 +49,14 @@ class Connection(Protocol):
         """Answer without (the rest of) the body: the response says `Connection: close`, and up to `seconds`
         of the body are read and dropped before the connection is closed, so that the client sees the
         answer.
+        """
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begin the response: what ASGI's `http.response.start` does, for less."""
+
+    async def write(self, body: bytes, *, is_last: bool) -> None:
+        """Send the next piece of the response: what ASGI's `http.response.body` does, for less. Raises
+        `ClientDisconnected`.
         """
 
     def set_guard(self, may_write: Callable[[], bool]) -> None:
@@ -218,22 +226,32 @@ class RequestCycle:
             await protocol.drain()
         if self.disconnected:
             raise ClientDisconnected("the client is gone")
-        if self._guard is not None and not self._guard():
-            self.abort()
-            raise ClientDisconnected("the response was cut")
         kind = message["type"]
         if not self.response_started:
             if kind != "http.response.start":
                 raise RuntimeError(f"expected http.response.start, not {kind}")
-            # ASGI wants it held back until the first piece of the body; both then leave in one write.
-            self._head = self._encode_head(message["status"], message.get("headers", ()))  # type: ignore[typeddict-item]
-            self.response_started = True
+            self.begin(message["status"], message.get("headers", ()))  # type: ignore[typeddict-item]
             return
         if kind != "http.response.body" or self.response_complete:
             raise RuntimeError(f"unexpected {kind}")
         self._send_body(message.get("body", b""), is_last=not message.get("more_body", False))  # type: ignore[arg-type]
 
+    def begin(self, status: int, headers: Any) -> None:
+        # ASGI wants the head held back until the first piece of the body; both then leave in one write.
+        self._head = self._encode_head(status, headers)
+        self.response_started = True
+
+    async def write(self, body: bytes, *, is_last: bool) -> None:
+        if self._protocol.is_write_paused and not self.disconnected:
+            await self._protocol.drain()
+        if self.disconnected:
+            raise ClientDisconnected("the client is gone")
+        self._send_body(body, is_last=is_last)
+
     def _send_body(self, body: bytes, *, is_last: bool) -> None:
+        if self._guard is not None and not self._guard():
+            self.abort()
+            raise ClientDisconnected("the response was cut")
         protocol = self._protocol
         size = len(body)
         parts: tuple[bytes, ...]

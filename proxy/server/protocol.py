@@ -75,6 +75,11 @@ class WioHttpProtocol(HttpToolsProtocol):
         self._window_seconds = 0.0
         self._stalled_since = NEVER
         self.cycle: RequestCycle | None = None  # type: ignore[assignment]
+        self._ready: deque[RequestCycle] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._is_lost = False
+        self._defaults: tuple[object, list[bytes]] = (None, [])
         self._reset_head()
 
     def _reset_head(self) -> None:
@@ -97,7 +102,10 @@ class WioHttpProtocol(HttpToolsProtocol):
         """Return the lines of the headers that every response has: `date`, which uvicorn renews each
         second.
         """
-        return [name + b": " + value for name, value in self.server_state.default_headers]
+        headers = self.server_state.default_headers
+        if self._defaults[0] is not headers:
+            self._defaults = (headers, [name + b": " + value for name, value in headers])
+        return [*self._defaults[1]]
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the transport."""
@@ -203,6 +211,8 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.connections.discard(self)
+        self._is_lost = True
+        self._end_idleness()
         self._disconnect()
         self.parser = None  # type: ignore[assignment]
 
@@ -296,8 +306,8 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     # httptools
 
-    def on_message_begin(self) -> None:
-        pass
+    #: The parser calls nobody where there is nothing to call.
+    on_message_begin = None  # type: ignore[assignment]
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -357,7 +367,7 @@ class WioHttpProtocol(HttpToolsProtocol):
             "raw_path": raw_path,
             "query_string": query,
             "headers": headers,
-            "state": self.app_state.copy(),
+            "state": self.app_state,
         }
         cycle = RequestCycle(
             self,
@@ -382,13 +392,42 @@ class WioHttpProtocol(HttpToolsProtocol):
             self.pause_reading()
 
     def _start(self, cycle: RequestCycle) -> None:
-        if len(self.connections) > self.limits.connections:
-            app = cast("ASGI3Application", _too_many)
+        self._ready.append(cycle)
+        if self._task is None:
+            self._task = self.loop.create_task(self._work())
+            self.tasks.add(self._task)
         else:
-            app = cast("ASGI3Application", self.app)
-        task = self.loop.create_task(cycle.run(app))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+            self._end_idleness()
+
+    def _end_idleness(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None and not idle.done():
+            idle.set_result(None)
+
+    async def _work(self) -> None:
+        """Run the requests of this connection, one after the other.
+
+        A task for each of them would cost as much as checking its signature. `tasks` holds this one while it
+        is busy.
+        """
+        task = self._task
+        assert task is not None
+        try:
+            while not self._is_lost:
+                self.tasks.add(task)
+                while self._ready:
+                    is_full = len(self.connections) > self.limits.connections
+                    app = cast("ASGI3Application", _too_many if is_full else self.app)
+                    await self._ready.popleft().run(app)
+                self.tasks.discard(task)
+                self._idle = self.loop.create_future()
+                await self._idle
+        finally:
+            self.tasks.discard(task)
+            self._task = self._idle = None
+            if self._ready:
+                # It was cancelled for another one's sake.
+                self._start(self._ready.popleft())
 
     def on_body(self, body: bytes) -> None:
         self._left -= len(body)

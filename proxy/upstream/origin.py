@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,16 @@ class Origin:
     host: str
     port: int
     address: str | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.scheme not in ("http", "https"):
             raise ValueError("a node's scheme is http or https")
+        # Connections are looked up by it for every request.
+        object.__setattr__(self, "_hash", hash((self.scheme, self.host, self.port, self.address)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
