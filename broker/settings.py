@@ -15,7 +15,7 @@ class Settings(LiveSettings):
     """The broker's settings, on top of those of the live state."""
 
     #: SQLAlchemy URL: sqlite+aiosqlite:///PATH or postgresql+asyncpg://…
-    database_url: str = "sqlite+aiosqlite:///wio.db"
+    database_url: str = Field("sqlite+aiosqlite:///wio.db", repr=False)
     #: Networks, comma-separated, in which nodes may live though loopback, private or link-local (rule 21).
     allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     #: Where clients reach the proxy; links and hints are built from it.

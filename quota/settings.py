@@ -14,7 +14,7 @@ class LiveSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WIO_", frozen=True, extra="ignore")
 
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="Redis, as redis://, rediss:// or unix://."
+        "redis://127.0.0.1:6379/0", description="Redis, as redis://, rediss:// or unix://.", repr=False
     )
     realm: str = Field("wio", pattern=r"^[a-z0-9-]{1,32}$", description="Prefix of all keys in Redis.")
     secret: SecretStr = Field(SecretStr(""), description="The deployment's secret, 32 characters or more.")

@@ -19,6 +19,8 @@ from broker.errors import invalid
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 MAX_ADDRESSES = 16
+#: Public to Python and yet not: the host services of Azure and Oracle's clouds, and IPv4 in disguise (RFC 8215).
+_SPECIAL = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"), IPv6Network("64:ff9b:1::/48"))
 RESOLVE_SECONDS = 5.0
 
 
@@ -58,7 +60,12 @@ def is_allowed(address: Address, allowed: Iterable[Network]) -> bool:
 def _one_allowed(address: Address, allowed: Sequence[Network]) -> bool:
     if any(address.version == network.version and address in network for network in allowed):
         return True
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    if any(address.version == network.version and address in network for network in _SPECIAL):
+        return False
+    is_special = address.is_multicast or address.is_reserved
+    if isinstance(address, IPv6Address):
+        is_special = is_special or address.is_site_local
+    return address.is_global and not is_special
 
 
 def _wrapped(address: Address) -> list[Address]:

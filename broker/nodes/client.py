@@ -5,6 +5,7 @@ The hot path has its own transport; here httpx is fast enough, and the same rule
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import time
@@ -23,6 +24,8 @@ from quota import Sealer
 from sigv4 import EMPTY_SHA256, encode_component, encode_path, format_amz_date, sign
 
 MAX_ANSWER_BYTES = 16 << 20
+#: The longest that one request may take, however steadily its answer drips.
+MAX_SECONDS = 120.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 
 
@@ -124,7 +127,10 @@ class NodeClient:
                 extensions={"target": target, "sni_hostname": parts.hostname or ""},
             )  # fmt: skip
             try:
-                return await self._send(request)
+                async with asyncio.timeout(MAX_SECONDS):
+                    return await self._send(request)
+            except TimeoutError as error:
+                raise NodeError("The node took too long to answer.") from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 last = error
             except httpx.HTTPError as error:
@@ -135,7 +141,7 @@ class NodeClient:
         response = await self._http.send(request, stream=True)
         try:
             body = bytearray()
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
                     raise NodeError("The node's answer is too long.")
@@ -290,7 +296,7 @@ def plain_key(encoded: str) -> str:
 async def open_node(node: Node, secret: str) -> AsyncIterator[NodeClient]:
     """A client with connections of its own, closed at the end. The environment's proxies are not used."""
     async with httpx.AsyncClient(
-        timeout=_TIMEOUT, follow_redirects=False, trust_env=False,
+        timeout=_TIMEOUT, headers={"accept-encoding": "identity"}, follow_redirects=False, trust_env=False,
         limits=httpx.Limits(max_connections=8, max_keepalive_connections=4),
     ) as http:  # fmt: skip
         yield NodeClient(http, node, secret)
