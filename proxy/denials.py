@@ -41,6 +41,8 @@ def explain(denial: Denial, bucket: str) -> S3Error:
             return error(Code.NO_SUCH_BUCKET)
         case DenialCode.ACCESS_DENIED:
             return error(Code.ACCESS_DENIED, _denied(bucket, *details))
+        case DenialCode.COMPLETING:
+            return error(Code.SLOW_DOWN, "The upload is being completed. Try again in a moment.")
         case DenialCode.DRAINING:
             return error(
                 Code.OPERATION_ABORTED, "The workspace takes no writes now: it is being moved or deleted."

@@ -37,6 +37,8 @@ class DenialCode(StrEnum):
     #: level, usage field
     RECOUNTING = "Recounting"
     NO_SUCH_UPLOAD = "NoSuchUpload"
+    #: A part came while its upload is being completed, or that is in doubt.
+    COMPLETING = "Completing"
     #: part number
     INVALID_PART = "InvalidPart"
     GONE = "Gone"

@@ -134,6 +134,7 @@ class _Recount:
         self._versioned = versioned
         self._patience = patience
         self._recount = new_id()
+        self._doubtful_parts: list[tuple[str, bytes]] = []
         self._bytes = self._objects = self._old_bytes = self._old_objects = 0
 
     async def run(self) -> tuple[int, int]:
@@ -204,8 +205,14 @@ class _Recount:
         dirty = await self._ask("recount_dirty", self._recount)
         groups = await self._ask("doubts", self._workspace, 1_000_000)
         now, in_doubt, busy = int(groups[1]), set(), set()
+        self._doubtful_parts = []
         for raw, state in groups[2:]:
-            key, group = _key_of(raw.decode("utf-8", "surrogateescape")), json.loads(state)
+            subject = raw.decode("utf-8", "surrogateescape")
+            key, group = _key_of(subject), json.loads(state)
+            if subject.startswith(f"{self._workspace}|p"):
+                if group["n"] == 0 and now >= group.get("qt", 0):
+                    self._doubtful_parts.append((subject, state))
+                continue
             if group["n"] > 0 or now < group.get("qt", 0):
                 busy.add(key)
             else:
@@ -237,6 +244,11 @@ class _Recount:
             node_upload = self._sealer.open(record["nu"], b"node-upload").decode()
             parts = await self._place.parts(record["key"], node_upload)
             found[upload] = "gone" if parts is None else parts
+        for subject, state in self._doubtful_parts:
+            upload, _, number = subject.partition("|p")[2].rpartition(":")
+            parts = found.get(upload)
+            size = parts.get(number, 0) if isinstance(parts, dict) else 0
+            await self._live.run("resolve", await self._live.epoch(), subject, state, size, 0, "")
         return found
 
 

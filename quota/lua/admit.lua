@@ -48,6 +48,8 @@ if upload ~= '' then
   local u = cjson.decode(raw)
   if u.ws ~= d.id or u.key ~= key then return {'no', 'NoSuchUpload'} end
   if kind == 'upload' then return answer end
+  -- The object's size is settled by what its parts are when it is completed.
+  if kind ~= 'complete' and (u.c or 0) > 0 then return {'no', 'Completing'} end
 end
 local subject, base
 subject, kind, base = subject_of(ws, d.id, kind, hold, key, upload, part, version)
