@@ -224,7 +224,9 @@ def buckets(client: Any) -> list[str]:
 def programs(folder: Path) -> Path:
     """A folder for PATH with `wio`, `aws` and `mc`, as `.venv/bin` and an installed mc would give them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wio").write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -P -m broker.cli "$@"\n')
+    (folder / "wio").write_text(
+        f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -P -m broker.cli "$@"\n'
+    )
     (folder / "wio").chmod(0o755)
     for name in ("aws", "mc"):
         (folder / name).symlink_to(find_program(name))

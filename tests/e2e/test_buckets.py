@@ -139,5 +139,7 @@ def test_existing_data_is_mapped_and_imported(stack: Stack, admin: Person, minio
     admin.json("workspace", "create", "deep", "--root", "archive", "--prefix", "2026/jan/")
     mine.put_object(Bucket="deep", Key="new.txt", Body=b"new")
     assert direct.get_object(Bucket="archive", Key="2026/jan/new.txt")["Body"].read() == b"new"
-    told = admin.json("root", "create", "again", "--node", "old", "--bucket", "archive", "--kind", "private", code=6)
+    told = admin.json(
+        "root", "create", "again", "--node", "old", "--bucket", "archive", "--kind", "private", code=6
+    )
     assert told["error"]["message"]

@@ -236,7 +236,9 @@ def test_what_is_made_from_a_scoped_key_is_never_wider(stack: Stack, admin: Pers
         by=key,
     )  # fmt: skip
     assert "AccessDenied" in roles
-    assert narrow.json("share", "create", "narrow", "everyone", "--permission", "read", code=4)["error"]["message"]
+    assert narrow.json("share", "create", "narrow", "everyone", "--permission", "read", code=4)["error"][
+        "message"
+    ]
     assert narrow.json("user", "create", "sneaky", code=4)["error"]["message"]
 
 

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from botocore.exceptions import IncompleteReadError, ResponseStreamingError
 
 from broker.stack.child import wait_until
 from tests.e2e.newcomer import Person, Stack, boto, buckets, error_of, fetch, own_key, user
@@ -48,7 +49,8 @@ def reads(client: Any, bucket: str) -> bool:
     try:
         return bool(client.get_object(Bucket=bucket, Key="cat.jpg")["Body"].read() == b"meow")
     except client.exceptions.ClientError as error:
-        assert error.response["Error"]["Code"] in ("AccessDenied", "NoSuchBucket"), error
+        if error.response["Error"]["Code"] not in ("AccessDenied", "NoSuchBucket"):
+            raise
         return False
 
 
@@ -204,15 +206,12 @@ def test_a_session_ends_alone(stack: Stack, admin: Person, mary: Person, hers: A
     assert error_of(wrong.list_buckets)[0] in (400, 403)
 
 
-def test_a_revoke_ends_a_download_in_its_middle(
-    admin: Person, mine: Any, hers: Any, album: str
-) -> None:
+def test_a_revoke_ends_a_download_in_its_middle(admin: Person, mine: Any, hers: Any, album: str) -> None:
     mine.put_object(Bucket=album, Key="film", Body=b"x" * (32 << 20))
     admin.json("share", "create", album, "mary", "--permission", "read")
     body = hers.get_object(Bucket=album, Key="film")["Body"]
     assert body.read(1 << 16)
     ended = admin.json("share", "revoke", album, "mary")
     assert ended["transfers_cut"] == 1
-    with pytest.raises(Exception, match=r"(?i)read|broken|reset|incomplete"):
-        while body.read(1 << 20):
-            pass
+    with pytest.raises((ResponseStreamingError, IncompleteReadError, ConnectionError)):
+        body.read()
