@@ -126,6 +126,8 @@ def admitted(reply: Sequence[Any]) -> Admitted | Denial:
         return Denial(DenialCode(text(reply[1])), tuple(text(part) for part in reply[2:]))
     # One join, one decode, one split cost less than a decode for each of a dozen short strings.
     fields = b"\n".join(reply).decode("utf-8", "surrogateescape").split("\n")
+    if len(fields) != len(reply):
+        raise ValueError("a reply whose fields hold line breaks")
     return Admitted(
         int(fields[1]),
         fields[2],
