@@ -8,18 +8,20 @@ import sys
 
 import uvicorn
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from broker.app import create_app
 from broker.settings import Settings
+from quota.settings import wrong_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until a signal; 1 when it cannot start, with one sentence on stderr."""
+    """Serves until a signal; 1 when it cannot start, 2 for wrong settings, with one sentence on stderr."""
     try:
         settings = Settings()
-    except ValidationError as error:
-        told = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
-        return _fail(f"The settings are not right: {told}")
+    except (ValidationError, SettingsError) as error:
+        _fail(wrong_settings(error))
+        return 2
     parser = argparse.ArgumentParser(prog="python -m broker", description="wio gate's control plane")
     parser.add_argument("--host", default=settings.host, help="address to listen at (WIO_HOST)")
     parser.add_argument("--port", type=int, default=settings.port, help="port to listen at (WIO_PORT)")

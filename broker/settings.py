@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from quota import LiveSettings
 
@@ -40,7 +42,18 @@ class Settings(LiveSettings):
     upload_days: float = Field(default=7.0, gt=0)
     #: Largest body of a request to the broker, in bytes.
     max_body_bytes: int = Field(default=1 << 20, gt=0)
-    log_level: str = "info"
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        try:
+            known = make_url(value).drivername in ("sqlite+aiosqlite", "postgresql+asyncpg")
+        except (ArgumentError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("it must be sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME")
+        return value
 
     @field_validator("allowed_networks", mode="before")
     @classmethod

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from proxy.server.limits import ServerLimits
 from proxy.settings import ProxySettings
 from proxy.workers import ServeError, ServeOptions, serve
+from quota.settings import wrong_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     try:
         settings = ProxySettings(**given)
-    except ValidationError as error:
-        # Never the input: it may be the secret.
-        for problem in error.errors(include_input=False, include_url=False):
-            name = "WIO_" + "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else ""
-            sys.stderr.write(f"{name or 'settings'}: {problem['msg'].removeprefix('Value error, ')}\n")
+    except (ValidationError, SettingsError) as error:
+        sys.stderr.write(f"{wrong_settings(error)}\n")
         return 2
     logging.basicConfig(
         level=settings.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"

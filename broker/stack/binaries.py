@@ -93,7 +93,10 @@ def ensure(name: str) -> Path:
         try:
             golang.install(f"{tool.module}@{tool.version}", destination, cache_dir())
         except golang.BuildFailed as failure:
-            raise ToolMissing(f"{name} could not be built: {failure}") from failure
+            helps = f"put {name} or Go 1.24 on PATH" + (
+                "; or use an S3 server of yours with --node" if name == "minio" else ""
+            )
+            raise ToolMissing(f"{name} could not be built; {helps}. What failed: {failure}") from failure
     return destination
 
 

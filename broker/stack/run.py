@@ -210,4 +210,8 @@ def _stop_all(running: dict[str, subprocess.Popen[bytes]], asked: _Signals) -> N
 def _check_ports(options: Options) -> None:
     for port, option in ((options.port, "--port"), (options.console_port, "--console-port")):
         if not is_free(options.host, port):
+            if not is_free(options.host, 0):
+                raise StackError(
+                    f"{options.host} is no address of this machine; choose another one with --host."
+                )
             raise StackError(f"Port {port} of {options.host} is taken; choose another one with {option}.")
