@@ -12,6 +12,8 @@ import json
 import sys
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from sqlalchemy import select
 
 from broker.assemble import open_broker
@@ -29,6 +31,7 @@ from broker.roots.service import NewRoot, create_root, set_default_root, ungrant
 from broker.settings import Settings
 from broker.users.models import User
 from broker.users.service import NewUser, add_user
+from quota.settings import wrong_settings
 
 
 async def bootstrap(broker: Broker, wanted: dict[str, Any]) -> None:
@@ -99,12 +102,15 @@ async def _run() -> None:
 
 
 def main() -> int:
-    """0, or 1 with one sentence on stderr."""
+    """0, or 1 (2 for wrong settings) with one sentence on stderr."""
     try:
         asyncio.run(_run())
     except ApiError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
+    except (ValidationError, SettingsError) as error:
+        sys.stderr.write(f"{wrong_settings(error)}\n")
+        return 2
     except (KeyError, TypeError, ValueError) as error:
         sys.stderr.write(f"What was asked for is malformed ({type(error).__name__}).\n")
         return 1
