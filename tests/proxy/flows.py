@@ -23,6 +23,7 @@ class Flow(threading.Thread):
         self.last = 0.0
         self.ended = ""
         self.status = 0
+        self.error: OSError | None = None
 
     def connect(self) -> socket.socket:
         sock = socket.socket()
@@ -45,7 +46,8 @@ class Flow(threading.Thread):
         try:
             with self.connect() as sock:
                 self.ended = self.move(sock)
-        except OSError:
+        except OSError as error:
+            self.error = error
             self.ended = "cut"
 
     def move(self, sock: socket.socket) -> str:
