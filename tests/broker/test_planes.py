@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker.settings import Settings
+from broker.stack.binaries import valkey_server
 from tests import servers
 from tests.broker.conftest import Client, Start, World
 from tests.proxy.flows import ALLOWANCE, Download
@@ -222,7 +223,7 @@ async def test_links_are_made_counted_and_killed(both: Planes) -> None:
         got = await http.get(link["url"])
         assert (got.status_code, len(got.content)) == (200, SIZE)
 
-        async def counted() -> bool:
+        async def counted() -> Any:
             listed = {one["id"]: one for one in await both.alice.ok("GET", "/links")}
             return listed[link["id"]]["downloads"] == 1 and listed[link["id"]]["max_downloads"] == 2
 
@@ -306,7 +307,7 @@ class Forwarder:
 def redis(folder: Path, *options: str) -> Iterator[tuple[int, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     port = servers.free_port()
-    command = [servers.binaries.valkey_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    command = [valkey_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(folder), "--repl-diskless-sync-delay", "0", *options]
     with servers.running(
         command, ready=lambda: servers._answers_ping(port), log=folder / "redis.log"
@@ -316,7 +317,7 @@ def redis(folder: Path, *options: str) -> Iterator[tuple[int, Any]]:
 
 async def command(port: int, *words: str) -> Any:
     async with redis_client.Redis(port=port) as connection:
-        return await connection.execute_command(*words)
+        return await connection.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
 async def test_a_revoke_survives_a_failover_that_lost_it(
@@ -332,7 +333,7 @@ async def test_a_revoke_survives_a_failover_that_lost_it(
         async with planes(start, settings, minio, tmp_path, f"redis://127.0.0.1:{front.port}/0") as both:
             share = await both.share()
 
-            async def copied() -> bool:
+            async def copied() -> Any:
                 info = await command(replica, "INFO", "replication")
                 at = await command(primary, "INFO", "replication")
                 return (
