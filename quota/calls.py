@@ -27,6 +27,8 @@ _GROUP: Final = "brokers"
 _AT_ONCE: Final = 64
 #: How old (seconds) a call may be when it is taken up: after that its caller has given up.
 _STALE: Final = 10.0
+#: Calls that one worker may have waiting: each holds a connection, and the worker needs some to hear of revocations.
+_WAITING: Final = 32
 
 
 class CallFailed(Exception):
@@ -39,9 +41,22 @@ class CallClient:
     def __init__(self, live: LiveState, sealer: Sealer) -> None:
         self._live = live
         self._sealer = sealer
+        self._room = asyncio.Semaphore(_WAITING)
 
     async def call(self, name: str, payload: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
         """Return the handler's answer. Raises `CallFailed` after `timeout` seconds without one."""
+        started = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._room.acquire()
+        except TimeoutError:
+            raise CallFailed("too many calls wait for the broker") from None
+        try:
+            return await self._call(name, payload, started + timeout)
+        finally:
+            self._room.release()
+
+    async def _call(self, name: str, payload: dict[str, Any], deadline: float) -> dict[str, Any]:
         call, redis, layout = new_id(), self._live.redis, self._live.layout
         body = self._sealer.seal(json.dumps(payload).encode(), b"call:" + call.encode())
         reply = layout.reply(call)
@@ -53,7 +68,6 @@ class CallClient:
                 maxlen=10_000,
                 approximate=True,
             )
-            deadline = asyncio.get_running_loop().time() + timeout
             while (left := deadline - asyncio.get_running_loop().time()) > 0:
                 # Shorter than the socket's timeout, which a blocking command must not exceed.
                 answer = await cast(Awaitable[Any], redis.blpop([reply], timeout=min(left, 1.0)))

@@ -151,6 +151,9 @@ async def _headers(call: Call, pinned: Pinned, source: Exchange) -> list[tuple[b
 
 
 def _is_metadata(name: bytes) -> bool:
+    # A source's node may hold what no client may write: to MinIO this one is an order to unpack (CVE-2026-40344).
+    if name == b"x-amz-meta-snowball-auto-extract":
+        return False
     return name in _METADATA or name.startswith(b"x-amz-meta-")
 
 

@@ -97,16 +97,16 @@ async def test_admitted_then_revoked_then_started(world: World) -> None:
 
 async def test_an_admit_reply_that_crosses_a_lost_lease_begins_nothing(world: World) -> None:
     async with holding(world) as (lease, _table):
-        run = world.gate.run
+        call = world.gate.wire.call
         held = asyncio.Event()
 
         async def delayed(verb: str, *args: Any) -> Any:
-            reply = await run(verb, *args)
+            reply = await call(verb, *args)
             if verb == "admit":
                 await held.wait()
             return reply
 
-        world.gate.run = delayed  # type: ignore[method-assign]
+        world.gate.wire.call = delayed  # type: ignore[method-assign]
         asking = asyncio.ensure_future(world.gate.admit_read("B", "alice.photos", 1))
         writing = asyncio.ensure_future(
             world.gate.admit("A", "photos", 2, "put", "hold1", b"k", size=10, objects=1)
@@ -118,7 +118,7 @@ async def test_an_admit_reply_that_crosses_a_lost_lease_begins_nothing(world: Wo
         held.set()
         assert await asking == NOT_READY
         assert await writing == NOT_READY
-        world.gate.run = run  # type: ignore[method-assign]
+        world.gate.wire.call = call  # type: ignore[method-assign]
 
         async def given_back() -> bool:
             usage = await world.usage()

@@ -20,9 +20,13 @@ local function best_grant(now, id, uid, groups, need)
   local principals = {'u:' .. uid}
   for _, group in ipairs(groups) do principals[#principals + 1] = 'g:' .. group end
   principals[#principals + 1] = '*'
-  local fields = {}
-  for i, principal in ipairs(principals) do fields[i] = id .. '|' .. principal end
-  local raws = redis.call('HMGET', GRANTS, unpack(fields))
+  local raws = {}
+  -- In pieces: what `unpack` can put on Lua's stack ends at 8,000 or so, and some are in many groups.
+  for from = 1, #principals, 1000 do
+    local fields = {}
+    for i = from, math.min(from + 999, #principals) do fields[#fields + 1] = id .. '|' .. principals[i] end
+    for _, raw in ipairs(redis.call('HMGET', GRANTS, unpack(fields))) do raws[#raws + 1] = raw end
+  end
   local best, via, best_end
   for i, raw in ipairs(raws) do
     if raw then
