@@ -307,7 +307,7 @@ class Forwarder:
 def redis(folder: Path, *options: str) -> Iterator[tuple[int, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     port = servers.free_port()
-    command = [valkey_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    command: list[str | Path] = [valkey_server(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(folder), "--repl-diskless-sync-delay", "0", *options]
     with servers.running(
         command, ready=lambda: servers._answers_ping(port), log=folder / "redis.log"
