@@ -237,10 +237,13 @@ class _Recount:
 
     async def _uploads(self) -> dict[str, Any]:
         """Each recorded upload as the node has it: bytes by part number, or "gone"."""
-        reply = await self._ask("uploads", self._workspace, 100_000)
         found: dict[str, Any] = {}
-        for upload, raw in zip(_texts(reply[1::2]), _texts(reply[2::2]), strict=True):
-            record = json.loads(raw)
+        # Bit by bit: the parts of all workspaces' uploads lie beside them.
+        key = self._live.layout["UPLOADS"]
+        async for raw, value in self._live.redis.hscan_iter(key, count=500):
+            upload = raw.decode()
+            if ":" in upload or (record := json.loads(value))["ws"] != self._workspace:
+                continue
             node_upload = self._sealer.open(record["nu"], b"node-upload").decode()
             parts = await self._place.parts(record["key"], node_upload)
             found[upload] = "gone" if parts is None else parts
