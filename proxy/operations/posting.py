@@ -14,7 +14,7 @@ from proxy.operations.relaying import base_url, look, path_of
 from proxy.operations.writing import settled, tell_base
 from proxy.s3 import xml_write
 from proxy.s3.errors import Refusal, S3Error
-from proxy.s3.headers import forward_headers
+from proxy.s3.headers import forward_headers, permission_needed
 from proxy.s3.operation_table import BY_NAME
 from proxy.s3.post_form import FormObject, form_key, form_object, redirect_target
 from proxy.s3.target import encode_key, key_problem, physical_problem
@@ -47,6 +47,7 @@ async def post_object(call: Call) -> Answer | S3Error:
         key=uploaded.key,
         raw_key=encode_key(uploaded.key),
         headers=headers,
+        permission=permission_needed(BY_NAME["PutObject"], headers),
         adds_bytes=form.length,
         decoded_length=form.length,
     )

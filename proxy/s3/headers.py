@@ -15,6 +15,7 @@ from proxy.s3.errors import Code, Refusal, error
 from proxy.s3.operation_table import OPERATIONS, Operation
 from proxy.s3.payload import CHECKSUM_HEADERS, content_encoding
 from proxy.s3.target import SIGNATURE_PARAMETERS
+from quota.answers import Permission
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -41,6 +42,14 @@ _STORE: Final = (
     "x-amz-tagging",
     "x-amz-website-redirect-location",
 )
+#: A lock outlasts the share by which it was set, so that it takes the owner's permission (`PutObjectRetention`).
+LOCKS: Final = frozenset(
+    {
+        "x-amz-object-lock-legal-hold",
+        "x-amz-object-lock-mode",
+        "x-amz-object-lock-retain-until-date",
+    }
+)
 _UPLOADED: Final = ("content-md5", *CHECKSUM_HEADERS)
 
 #: Request headers that are forwarded, by operation; `x-amz-meta-*` besides where `METADATA_OPERATIONS` says.
@@ -54,11 +63,12 @@ FORWARDED: Final[Mapping[str, frozenset[str]]] = {
     "ListObjectsV2": frozenset({"x-amz-optional-object-attributes"}),
     "ListObjectVersions": frozenset({"x-amz-optional-object-attributes"}),
     "ListParts": frozenset(_CUSTOMER_KEY),
-    "PutObject": frozenset({*_STORE, *_UPLOADED, "if-match", "if-none-match"}),
+    "PutObject": frozenset({*_STORE, *_UPLOADED, *LOCKS, "if-match", "if-none-match"}),
     "CopyObject": frozenset(
         {
             *_STORE,
             *_SOURCE_CUSTOMER_KEY,
+            *LOCKS,
             "if-match",
             "if-none-match",
             "x-amz-checksum-algorithm",
@@ -66,7 +76,7 @@ FORWARDED: Final[Mapping[str, frozenset[str]]] = {
             "x-amz-tagging-directive",
         }
     ),
-    "CreateMultipartUpload": frozenset({*_STORE, "x-amz-checksum-algorithm", "x-amz-checksum-type"}),
+    "CreateMultipartUpload": frozenset({*_STORE, *LOCKS, "x-amz-checksum-algorithm", "x-amz-checksum-type"}),
     "UploadPart": frozenset({*_UPLOADED, *_CUSTOMER_KEY}),
     "UploadPartCopy": frozenset({*_CUSTOMER_KEY, *_SOURCE_CUSTOMER_KEY, "x-amz-copy-source-range"}),
     "CompleteMultipartUpload": frozenset(
@@ -126,9 +136,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "x-amz-grant-write": "wio share create",
     "x-amz-grant-write-acp": "wio share create",
     "x-amz-mfa": "wio token create",
-    "x-amz-object-lock-legal-hold": "wio share update",
-    "x-amz-object-lock-mode": "wio share update",
-    "x-amz-object-lock-retain-until-date": "wio share update",
     "x-amz-server-side-encryption-aws-kms-key-id": "wio node show",
     "x-amz-server-side-encryption-bucket-key-enabled": "wio node show",
     "x-amz-server-side-encryption-context": "wio node show",
@@ -270,6 +277,16 @@ def forward_headers(operation: Operation, headers: Headers) -> tuple[tuple[bytes
             if metadata and name.startswith(b"x-amz-meta-") and name != b"x-amz-meta-snowball-auto-extract":
                 kept.append((name, value))
     return tuple(kept)
+
+
+_LOCK_BYTES: Final = frozenset(name.encode("ascii") for name in LOCKS)
+
+
+def permission_needed(operation: Operation, forwarded: Iterable[tuple[bytes, bytes]]) -> Permission | None:
+    """The permission that a request needs: its operation's, and `own` where it sets a lock besides."""
+    if any(name in _LOCK_BYTES for name, _ in forwarded):
+        return Permission.OWN
+    return operation.permission
 
 
 def _judge(operation: Operation, name: str, value: str) -> Refusal | None:

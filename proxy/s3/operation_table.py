@@ -289,15 +289,21 @@ _REFUSED: Final = (
     _no("ListDirectoryBuckets", "GET", _S, "max-directory-buckets", "wio workspace list"),
     _no("WriteGetObjectResponse", "POST", _S, None, _LINK, header="x-amz-request-route"),
     _no("CreateSession", "GET", _B, "session", _TOKEN),
-    _no("CreateBucketMetadataConfiguration", "POST", _B, "metadataConfiguration", "wio index"),
-    _no("CreateBucketMetadataTableConfiguration", "POST", _B, "metadataTable", "wio index"),
-    _no("DeleteBucketMetadataConfiguration", "DELETE", _B, "metadataConfiguration", "wio index"),
-    _no("DeleteBucketMetadataTableConfiguration", "DELETE", _B, "metadataTable", "wio index"),
+    _no("CreateBucketMetadataConfiguration", "POST", _B, "metadataConfiguration", "wio mc find"),
+    _no("CreateBucketMetadataTableConfiguration", "POST", _B, "metadataTable", "wio mc find"),
+    _no("DeleteBucketMetadataConfiguration", "DELETE", _B, "metadataConfiguration", "wio mc find"),
+    _no("DeleteBucketMetadataTableConfiguration", "DELETE", _B, "metadataTable", "wio mc find"),
     _no(
-        "UpdateBucketMetadataAnnotationTableConfiguration", "PUT", _B, "metadataAnnotationTable", "wio index"
+        "UpdateBucketMetadataAnnotationTableConfiguration",
+        "PUT",
+        _B,
+        "metadataAnnotationTable",
+        "wio mc find",
     ),
-    _no("UpdateBucketMetadataInventoryTableConfiguration", "PUT", _B, "metadataInventoryTable", "wio index"),
-    _no("UpdateBucketMetadataJournalTableConfiguration", "PUT", _B, "metadataJournalTable", "wio index"),
+    _no(
+        "UpdateBucketMetadataInventoryTableConfiguration", "PUT", _B, "metadataInventoryTable", "wio mc find"
+    ),
+    _no("UpdateBucketMetadataJournalTableConfiguration", "PUT", _B, "metadataJournalTable", "wio mc find"),
     _no("PutBucketAbac", "PUT", _B, "abac", _SHARE),
     _no("PutBucketAccelerateConfiguration", "PUT", _B, "accelerate", _NODE),
     _no("PutBucketAcl", "PUT", _B, "acl", _SHARE),

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from proxy.s3.copy_source import HEADER, Conditions, Source, parse_conditions, parse_source, version_problem
 from proxy.s3.errors import Code, Refusal, error, invalid_argument
-from proxy.s3.headers import Headers, forward_headers, header_map, hoisted_headers
+from proxy.s3.headers import Headers, forward_headers, header_map, hoisted_headers, permission_needed
 from proxy.s3.operation_table import Body, Disposition, Operation
 from proxy.s3.operations import identify, not_implemented
 from proxy.s3.payload import allowed_payload, trailer_checksum
@@ -211,7 +211,7 @@ def _plan_write(
         target.raw_key,
         query,
         forwarded,
-        operation.permission,
+        permission_needed(operation, forwarded),
         source,
         conditions,
         source_range,

@@ -82,6 +82,17 @@ def test_locks_as_the_node_has_them(gate: Gate, alice: Any) -> None:
                 Bucket="vault", Key="deed", VersionId=version, BypassGovernanceRetention=bypass
             )
         assert code(error)[0] in (400, 403)
+    alice.put_object(Bucket="vault", Key="held", Body=b"x", ObjectLockLegalHoldStatus="ON")
+    assert alice.get_object_legal_hold(Bucket="vault", Key="held")["LegalHold"]["Status"] == "ON"
+    bob = gate.client("bob")
+    bob.put_object(Bucket="alice.vault", Key="bobs", Body=b"x")
+    for write in (
+        lambda: bob.put_object(Bucket="alice.vault", Key="bobs", Body=b"x", ObjectLockLegalHoldStatus="ON"),
+        lambda: bob.create_multipart_upload(Bucket="alice.vault", Key="bobs", ObjectLockLegalHoldStatus="ON"),
+    ):
+        with pytest.raises(ClientError) as error:
+            write()
+        assert code(error) == (403, "AccessDenied")
     with pytest.raises(ClientError) as error:
         gate.client("bob").put_object_legal_hold(Bucket="alice.vault", Key="deed", LegalHold={"Status": "ON"})
     assert code(error) == (403, "AccessDenied")

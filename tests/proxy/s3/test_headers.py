@@ -77,8 +77,6 @@ def test_neither_forwarded_nor_refused(name: str) -> None:
         (PUT, "x-amz-acl", "public-read", "wio share create"),
         (CREATE, "x-amz-acl", "public-read", "wio share create"),
         (PUT, "x-amz-grant-read", "id=1", "wio share create"),
-        (PUT, "x-amz-object-lock-mode", "GOVERNANCE", "wio share update"),
-        (PUT, "x-amz-object-lock-legal-hold", "ON", "wio share update"),
         (PUT, "x-amz-meta-snowball-auto-extract", "true", "wio mc cp"),
         (BY_NAME["CopyObject"], "x-amz-meta-snowball-auto-extract", "TRUE", "wio mc cp"),
         (GET, "x-minio-extract", "true", "wio mc cat"),
