@@ -47,6 +47,13 @@ def valkey_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
 
 @pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """One Postgres for the whole run; make your own databases in it."""
+    with servers.postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def mc() -> Path:
     """The path of MinIO's `mc`."""
     return Path(servers.find_program("mc"))

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -171,3 +174,74 @@ def _answers_ping(port: int) -> bool:
             return connection.recv(64).startswith((b"-NOAUTH", b"+PONG"))
     except OSError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A Postgres of its own over TCP, with a password. `url` is SQLAlchemy's, of the database `postgres`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def new_database(self, name: str) -> str:
+        """Makes an empty database; returns its URL."""
+        url = f"{self.url.rpartition('/')[0]}/{name}"
+        createdb = [
+            _postgres_folder() / "createdb",
+            "--maintenance-db",
+            self.url.replace("+asyncpg", ""),
+            name,
+        ]
+        done = subprocess.run(createdb, env=clean_env(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return url
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A Postgres in a temporary folder; run by the system's user `postgres` when we are root, which it refuses."""
+    binaries_folder = _postgres_folder()
+    owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+    # The kernel drops the tether's death signal when the user changes, so it is asked for once more.
+    lead = (
+        [find_program("setpriv"), f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
+        if owner
+        else []
+    )
+    # Not under pytest's folders: those are only ours to enter.
+    with tempfile.TemporaryDirectory(prefix="wio-postgres-") as made:
+        folder = Path(made)
+        password, port = secrets.token_hex(16), free_port()
+        (folder / "password").write_text(password)
+        if owner:
+            for path in (folder, folder / "password"):
+                os.chown(path, owner.pw_uid, owner.pw_gid)
+        initdb = [*lead, binaries_folder / "initdb", "--pgdata", folder / "data", "--username", "wio"]
+        initdb += ["--pwfile", folder / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
+        initdb += ["--locale", "C", "--no-sync"]
+        done = subprocess.run(initdb, env=clean_env(), cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        command = [*lead, *(["--pdeathsig=INT"] if lead else []), binaries_folder / "postgres"]
+        command += ["-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+        command += ["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=16MB"]
+        with running(
+            command,
+            ready=lambda: "ready to accept connections" in (folder / "postgres.log").read_text(),
+            log=folder / "postgres.log",
+        ) as process:
+            try:
+                yield Postgres(f"postgresql+asyncpg://wio:{password}@127.0.0.1:{port}/postgres", process)
+            finally:
+                # Sooner than the polite signal, which waits for every client to leave.
+                process.send_signal(signal.SIGINT)
+
+
+def _postgres_folder() -> Path:
+    """Where initdb and postgres are: on PATH, or where Debian hides them; the newest version."""
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).resolve().parent] if on_path else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))[::-1]
+    for folder in found:
+        if (folder / "postgres").exists():
+            return folder
+    raise AssertionError("postgres is missing: `make test` installs it")

@@ -19,7 +19,7 @@ from broker.bootstrap import bootstrap
 from broker.context import Broker
 from broker.settings import Settings
 from quota import new_id
-from tests.servers import Minio, Valkey
+from tests.servers import Minio, Postgres, Valkey
 
 ADMIN = {
     "username": "admin",
@@ -86,13 +86,28 @@ class World:
 Start = Callable[..., AbstractAsyncContextManager[World]]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with `DATABASES` runs its tests on each of them; others on SQLite alone."""
+    if "database" in metafunc.fixturenames and (names := getattr(metafunc.module, "DATABASES", None)):
+        metafunc.parametrize("database", names, indirect=True)
+
+
 @pytest.fixture
-def settings(valkey: Valkey, tmp_path: Path) -> Settings:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/wio.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database("t" + new_id())
+
+
+@pytest.fixture
+def settings(valkey: Valkey, database: str) -> Settings:
     return Settings(
         redis_url=valkey.url,
         realm="t" + new_id(),
         secret="a secret of forty characters, for tests.",  # type: ignore[arg-type]
-        database_url=f"sqlite+aiosqlite:///{tmp_path}/wio.db",
+        database_url=database,
         allowed_networks="127.0.0.0/8",  # type: ignore[arg-type]
         lease_seconds=0.5,
         commit_seconds=0.5,

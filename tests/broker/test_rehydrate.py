@@ -10,6 +10,8 @@ import pytest
 from tests.broker.conftest import Start, World
 from tests.servers import Minio, Valkey
 
+DATABASES = ("sqlite", "postgres")
+
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
@@ -120,7 +122,7 @@ async def test_the_audit_chain_shows_what_was_done_to_it(world: World) -> None:
     bob_sees = {row["action"] for row in await world.admin.ok("GET", "/audit")}
     assert {"user.create", "key.create"} <= bob_sees
     for statement, word in (
-        ("UPDATE audit SET user = 'eve' WHERE id = 1", "altered"),
+        ("UPDATE audit SET \"user\" = 'eve' WHERE id = 1", "altered"),
         ("DELETE FROM audit WHERE id = 1", "missing"),
         ("DELETE FROM audit WHERE id = (SELECT max(id) FROM audit)", "cut off"),
         ("UPDATE audit_head SET rows = rows - 1", "head"),

@@ -9,6 +9,8 @@ import pytest
 
 from tests.broker.conftest import Client, World
 
+DATABASES = ("sqlite", "postgres")
+
 
 @pytest.fixture
 async def people(stored: World) -> dict[str, Client]:
