@@ -122,15 +122,15 @@ class Person:
 
     def variables(self, **environment: str) -> dict[str, str]:
         """Their environment."""
-        return clean_env(
+        basics = clean_env(
             HOME=str(self.folder),
             PATH=f"{self.stack.bin}:/usr/bin:/bin",
             XDG_CACHE_HOME=self.stack.up.cache,
             XDG_CONFIG_HOME=str(self.folder / "config"),
             AWS_EC2_METADATA_DISABLED="true",
             AWS_PAGER="",
-            **(self.environment | environment),
         )
+        return basics | self.environment | environment
 
     def wio(self, *words: str, code: int | None = 0, stdin: str = "") -> Told:
         """`wio …`, for people."""

@@ -207,7 +207,9 @@ def test_no_secret_is_an_argument_while_commands_run(stack: Stack, admin: Person
     assert json.loads(out)["secret_access_key"] == brought
     stack.secrets.add(brought)
     kept = json.loads((stack.up.folder / "stack.json").read_text())["secrets"]
-    assert [one for one in (*stack.secrets, *kept.values()) if one in seen and not one.startswith("WIO")] == []
+    assert [
+        one for one in (*stack.secrets, *kept.values()) if one in seen and not one.startswith("WIO")
+    ] == []
 
 
 def started(person: Person, *words: str) -> Popen[bytes]:

@@ -57,10 +57,20 @@ class Site:
     @contextmanager
     def redis(self) -> Iterator[None]:
         """A redis-server that keeps nothing: whenever it starts it is empty."""
-        command = [find_program("redis-server"), "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", ""]
+        command = [
+            find_program("redis-server"),
+            "--port",
+            str(self.redis_port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ]
         with running(
             command,
-            ready=lambda: http_status(f"http://127.0.0.1:{self.redis_port}") is None and _listens(self.redis_port),
+            ready=lambda: (
+                http_status(f"http://127.0.0.1:{self.redis_port}") is None and _listens(self.redis_port)
+            ),
             log=self.folder / "redis.log",
         ):
             yield
@@ -114,7 +124,13 @@ def site(minio: Minio, tmp_path_factory: pytest.TempPathFactory) -> Site:
             "access_key_id": minio.access_key,
             "secret_access_key": minio.secret_key,
         },
-        "root": {"name": "local", "bucket": "planes", "kind": "private", "default": True, "create": "everyone"},
+        "root": {
+            "name": "local",
+            "bucket": "planes",
+            "kind": "private",
+            "default": True,
+            "create": "everyone",
+        },
     }
     subprocess.run(
         module_command("broker.bootstrap"),
