@@ -229,7 +229,8 @@ def programs(folder: Path) -> Path:
     )
     (folder / "wio").chmod(0o755)
     for name in ("aws", "mc"):
-        (folder / name).symlink_to(find_program(name))
+        if not (folder / name).exists():
+            (folder / name).symlink_to(find_program(name))
     return folder
 
 
