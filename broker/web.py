@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from broker.auth import authenticate
 from broker.context import Broker
@@ -21,6 +21,8 @@ class Body(BaseModel):
 
 
 Text = Annotated[str, StringConstraints(max_length=255)]
+#: Workspaces of one scope, each of which is looked up now, and gone through for every request later.
+Names = Annotated[list[Text], Field(max_length=1000)]
 Long = Annotated[str, StringConstraints(max_length=2048)]
 Permission = Annotated[str, StringConstraints(pattern="^(read|readwrite|own)$")]
 Limit = Annotated[int, Query(ge=1, le=PAGE, description="How many at most.")]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from broker.audit.queries import list_audit, verify_audit
 from broker.web import BrokerDep, CallerDep, Limit
@@ -19,7 +19,7 @@ async def list_(
     caller: CallerDep,
     workspace: str | None = None,
     limit: Limit = 1000,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, le=1 << 53)] = None,
 ) -> list[dict[str, Any]]:
     """Changes, newest first: of one's workspaces and by oneself; for admins all."""
     return await list_audit(broker, caller, workspace=workspace, limit=limit, before=before)

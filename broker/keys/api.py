@@ -20,7 +20,7 @@ from broker.sessions.service import workspace_ids
 from broker.times import moment_ms, now_ms, rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
-from broker.web import After, Body, BrokerDep, CallerDep, Limit, Permission, Text, permission_number
+from broker.web import After, Body, BrokerDep, CallerDep, Limit, Names, Permission, Text, permission_number
 from broker.workspaces.models import WorkspaceName
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 class KeyIn(Body):
     user: Text | None = None
     name: Text | None = None
-    workspaces: list[Text] | None = None
+    workspaces: Names | None = None
     permission: Permission | None = None
     expires: Text | None = None
     access_key_id: Annotated[str, StringConstraints(max_length=128)] | None = None

@@ -11,13 +11,13 @@ from broker.keys.service import end_key
 from broker.policy import Scope
 from broker.sessions.service import DEFAULT_SECONDS, issue_session, workspace_ids
 from broker.times import duration_ms
-from broker.web import After, Body, BrokerDep, CallerDep, Limit, Permission, Text, permission_number
+from broker.web import After, Body, BrokerDep, CallerDep, Limit, Names, Permission, Text, permission_number
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
 
 
 class TokenIn(Body):
-    workspaces: list[Text] | None = None
+    workspaces: Names | None = None
     permission: Permission | None = None
     duration: Text | int | None = None
     name: Text | None = None

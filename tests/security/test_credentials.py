@@ -15,9 +15,9 @@ from broker.keys.service import create_key
 from broker.policy import Scope
 from broker.sessions.service import issue_session
 from broker.shares.service import create_share
-from tests.broker.conftest import Client, World, settings, start, stored, world
+from tests.broker.conftest import Client, World, database, settings, start, stored, world
 
-__all__ = ["settings", "start", "stored", "world"]
+__all__ = ["database", "settings", "start", "stored", "world"]
 
 
 @pytest.mark.parametrize("end", ["delete key", "disable key", "disable user", "delete session"])

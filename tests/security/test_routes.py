@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.broker.conftest import Client, Start, World, settings, start
+from tests.broker.conftest import Client, Start, World, database, settings, start
 from tests.servers import Minio
 
-__all__ = ["settings", "start"]
+__all__ = ["database", "settings", "start"]
 
 ACTORS = ("anonymous", "other", "narrow", "reader", "resharer", "manager", "owner", "admin")
 SIGNED_IN = {"other", "reader", "resharer", "manager", "owner", "admin"}
@@ -329,6 +329,44 @@ async def test_fields_that_are_nobodys_to_set(cast: Cast) -> None:
         assert (await owner.refused("POST", path, body))[0] in (400, 403), body
     assert (await other.refused("POST", "/keys", {"user": "admin"}))[0] == 403
     assert (await other.refused("POST", "/workspaces", {"name": "abc", "owner": "owner"}))[0] == 403
+
+
+async def test_sizes_are_bounded_and_failures_say_no_more_than_they_should(cast: Cast) -> None:
+    """Bodies, depths, lists, pages and numbers: a 4xx in the API's own shape, never a stack trace."""
+    owner = cast.clients["owner"]
+    raw = {"authorization": owner._headers["authorization"], "content-type": "application/json"}
+    deep = "[" * 100_000 + "]" * 100_000
+    for body in (
+        deep,
+        "{" * 1000,
+        '{"name":' + deep + "}",
+        "\0",
+        "nul",
+        '"x"',
+        "[]",
+        '{"name": 1e999}',
+        "x" * 2_000_000,
+    ):
+        answer = await cast.world.http.post("/api/v1/keys", content=body, headers=raw)
+        assert answer.status_code in (400, 413), (body[:20], answer.status_code, answer.text[:200])
+        assert set(answer.json()) == {"error"}
+        assert "Traceback" not in answer.text
+    for path, body in (
+        ("/keys", {"workspaces": ["shared"] * 1001}), ("/tokens", {"workspaces": ["shared"] * 1001}),
+        ("/keys", {"name": "x" * 256}), ("/links", {"workspace": "shared", "key": "x" * 3000}),
+        ("/links", {"workspace": "shared", "max_downloads": 1 << 70}), ("/tokens", {"duration": "9" * 200}),
+        ("/tokens", {"duration": 10**30}), ("/keys", {"expires": "99999999d"}),
+        ("/keys", {"expires": "0001-01-01T00:00:00Z"}),
+    ):  # fmt: skip
+        assert (await owner.refused("POST", path, body))[0] == 400, body
+    for query in ({"limit": 0}, {"limit": 1001}, {"limit": "x"}, {"limit": -1}, {"after": "x" * 300}):
+        assert (await owner.refused("GET", "/keys", None, **query))[0] == 400, query
+    for before in (10**30, -(10**30)):
+        assert (await owner.call("GET", "/audit", before=before)).status_code in (200, 400)
+    for odd in ("%00", "a%00b", "%ff", "..", "a" * 5000, "%2e%2e%2f", "x|y", "'; drop table users; --"):
+        for path in ("/workspaces/", "/users/", "/shares/", "/nodes/", "/roots/"):
+            status = (await owner.call("GET", path + odd)).status_code
+            assert status in (200, 400, 404, 405), (path, odd, status)
 
 
 async def test_ids_of_others_tell_nothing(cast: Cast) -> None:
