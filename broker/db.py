@@ -20,6 +20,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 #: The lock's number among Postgres's advisory locks: "wio" in ASCII.
 _ADVISORY_LOCK = 0x77696F
+#: The number of the lock under which the live state is rebuilt.
+_REBUILD_LOCK = _ADVISORY_LOCK + 2
 #: SQLite numbers rows by itself only for a plain INTEGER; Postgres needs the wide one.
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -49,6 +51,7 @@ class Database:
         self.engine = create_async_engine(url, **({} if self.is_sqlite else {"pool_pre_ping": True}))
         # Waiting here rather than in SQLite's busy loop keeps writers in order and never times one out.
         self._writer = asyncio.Lock()
+        self._alone = asyncio.Lock()
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
@@ -69,10 +72,29 @@ class Database:
             AsyncSession(self.engine, expire_on_commit=False) as session,
             session.begin(),
         ):
-            await session.connection(execution_options={"wio_write": True})
+            options: dict[str, Any] = {"wio_write": True}
+            if not self.is_sqlite:
+                # What is read after the lock must be what was committed before it, however the server is set up.
+                options["isolation_level"] = "READ COMMITTED"
+            await session.connection(execution_options=options)
             if not self.is_sqlite:
                 await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
             yield session
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """One such block at a time among all brokers on this database, beside any number of reads and writes.
+
+        A broker that dies or loses its connection lets the next one in.
+        """
+        async with self._alone:
+            if self.is_sqlite:
+                # One broker has the file.
+                yield
+                return
+            async with self.engine.begin() as connection:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _REBUILD_LOCK})
+                yield
 
     async def aclose(self) -> None:
         """Closes every connection."""

@@ -62,6 +62,11 @@ async def changes(session: AsyncSession) -> AsyncIterator[list[Change]]:
         ]
 
 
+def _is_ours(seen: Standing, known: str | None) -> bool:
+    """Whether Redis holds the open epoch that SQL remembers, on the server that it was opened on."""
+    return bool(seen.epoch) and seen.epoch == known and seen.same_server
+
+
 class Rehydrator:
     """Watches the live state, and rebuilds it when it is not the epoch that SQL remembers."""
 
@@ -77,9 +82,15 @@ class Rehydrator:
         seen = await standing(broker.live)
         async with broker.db.read() as session:
             known = await get_mark(session, _EPOCH)
-        if not seen.epoch or seen.epoch != known or not seen.same_server:
+        if not _is_ours(seen, known):
             self.is_ready = False
-            await self._rebuild(seen, known)
+            async with broker.db.alone():
+                # Another broker may have rebuilt it while this one waited.
+                seen = await standing(broker.live)
+                async with broker.db.read() as session:
+                    known = await get_mark(session, _EPOCH)
+                if not _is_ours(seen, known):
+                    await self._rebuild(seen, known)
         await broker.outbox.drain()
         if not self._is_checked:
             # Also what an earlier broker has not got round to.
@@ -93,27 +104,30 @@ class Rehydrator:
         async with broker.db.read() as session:
             sequence = await get_mark(session, _SEQUENCE)
             revision = int(await get_mark(session, _REVISION) or 0)
-            # The same server kept its counts, whatever epoch; another one must prove that none is missing.
-            kept = bool(seen.epoch) and seen.epoch == known and sequence == str(seen.usage_sequence)
-            _log.info("rehydrate.start", keeps_counts=kept, first=known is None)
             highest = await session.scalar(select(func.max(OutboxRow.revocation))) or 0
-            async with rebuild(
-                broker.live,
-                keep_counts=kept,
-                revision=max(revision, highest),
-                # Before the first epoch of all no worker can have had a lease.
-                wait_for_leases=known is not None,
-            ) as building:
+        # The same server kept its counts, whatever epoch; another one must prove that none is missing.
+        kept = bool(seen.epoch) and seen.epoch == known and sequence == str(seen.usage_sequence)
+        _log.info("rehydrate.start", keeps_counts=kept, first=known is None)
+        async with rebuild(
+            broker.live,
+            keep_counts=kept,
+            revision=max(revision, highest),
+            # Before the first epoch of all no worker can have had a lease.
+            wait_for_leases=known is not None,
+        ) as building:
+            # A snapshot from after the closing: what was applied until then is in it, and nothing is applied since.
+            async with broker.db.read() as session:
                 async for batch in changes(session):
                     await building.load(batch)
                 if not kept:
                     await building.load_usage(await usage_fields(session))
                     await load_uploads(session, building)
-                    # What workers of before had released may be stored until then, without being charged.
-                    late = broker.settings.commit_seconds + 2 * broker.settings.lease_seconds
-                    after = 0 if known is None else int((time.time() + late) * 1000)
-                    await broker.live.redis.hset(broker.live.layout["STATE"], COUNTS_AFTER, str(after))
-                    self._is_checked = False
+            if not kept:
+                # What workers of before had released may be stored until then, without being charged.
+                late = broker.settings.commit_seconds + 2 * broker.settings.lease_seconds
+                after = 0 if known is None else int((time.time() + late) * 1000)
+                await broker.live.redis.hset(broker.live.layout["STATE"], COUNTS_AFTER, str(after))
+                self._is_checked = False
         opened = await standing(broker.live)
         async with broker.db.write() as writing:
             await set_mark(writing, _EPOCH, opened.epoch)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from redis.exceptions import RedisError
 
-from quota.answers import denial, text
+from quota.answers import text
 from quota.ids import new_id
 from quota.layout import COUNTS, DEFINITIONS
 from quota.live import LEASE_MARGIN, LiveState, LiveStateError
@@ -56,10 +57,11 @@ async def standing(live: LiveState) -> Standing:
 
 
 class Rebuild:
-    """The loading of one new epoch; made by `rebuild`."""
+    """The loading of one new epoch; made by `rebuild`. Methods raise `LiveStateError` when another one has begun."""
 
-    def __init__(self, live: LiveState) -> None:
+    def __init__(self, live: LiveState, id: str) -> None:
         self._live = live
+        self._id = id
         self._pending: list[Change] = []
 
     async def load(self, changes: Iterable[Change]) -> None:
@@ -74,20 +76,23 @@ class Rebuild:
         if not self._pending:
             return
         batch, self._pending = self._pending, []
-        refused = denial(await self._live.run("load", encode(batch)))
-        if refused is not None:
-            raise LiveStateError("another broker opened an epoch meanwhile")
+        await self.run("load", encode(batch), "{}", "{}")
 
     async def load_usage(self, fields: Mapping[str, int]) -> None:
         """Write usage fields ("w:WSID:b" …), replacing what is there."""
         items = list(fields.items())
         for i in range(0, len(items), _BATCH):
-            chunk: dict[Any, Any] = {field: str(value) for field, value in items[i : i + _BATCH]}
-            await self._live.redis.hset(self._live.layout["USAGE"], mapping=chunk)
+            chunk = {field: str(value) for field, value in items[i : i + _BATCH]}
+            await self.run("load", "[]", json.dumps(chunk), "{}")
 
     async def load_upload(self, upload: str, record: str) -> None:
         """Write the record of a multipart upload (JSON as `lua/begin_upload.lua` writes it)."""
-        await self._live.redis.hset(self._live.layout["UPLOADS"], upload, record)
+        await self.run("load", "[]", "{}", json.dumps({upload: record}))
+
+    async def run(self, verb: str, *args: str | int) -> None:
+        """Run a verb that only the rebuild that began last may."""
+        if text((await self._live.run(verb, self._id, *args))[0]) != "ok":
+            raise LiveStateError("another broker rebuilds the live state")
 
 
 @asynccontextmanager
@@ -104,24 +109,27 @@ async def rebuild(
     `keep_counts` says that usage, holds and uploads in Redis are proven current; otherwise they are removed, and the
     body loads what SQL knows and marks it for a recount. `wait_for_leases=False` is for a caller that knows that no
     worker can be alive. The marker is written last; when the body fails, the state stays closed, and every script
-    answers NotReady.
+    answers NotReady. Where two rebuild at once, the one that began first fails.
     """
     redis, layout = live.redis, live.layout
+    building = Rebuild(live, id := new_id())
     try:
-        await redis.hdel(layout["STATE"], "epoch")
-        had_workers = bool(await redis.hlen(layout["WORKERS"]))
         doomed = [layout[name] for name in DEFINITIONS] + [layout["WORKERS"]]
         if not keep_counts:
             doomed += [layout[name] for name in COUNTS]
         loop = asyncio.get_running_loop()
         open_after = loop.time() + live.lease_seconds + LEASE_MARGIN
-        await redis.unlink(*doomed)
-        building = Rebuild(live)
+        async with redis.pipeline(transaction=True) as together:
+            together.hdel(layout["STATE"], "epoch")
+            together.hset(layout["STATE"], "building", id)
+            together.hlen(layout["WORKERS"])
+            together.unlink(*doomed)
+            had_workers = bool((await together.execute())[2])
         yield building
         await building.flush()
         if wait_for_leases and (had_workers or not keep_counts):
             # Workers of the old epoch may still serve until their leases run out.
             await asyncio.sleep(max(0.0, open_after - loop.time()))
-        await live.run("open_epoch", new_id(), await server_run_id(live), phase, revision)
+        await building.run("open_epoch", new_id(), await server_run_id(live), phase, revision)
     except (RedisError, OSError, TimeoutError) as error:
         raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
