@@ -67,6 +67,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ),
         docs_url="/api/docs",
         redoc_url=None,
+        # A redirect would repeat whatever Host the client sent.
+        redirect_slashes=False,
         openapi_url="/api/openapi.json",
         lifespan=_lifespan,
     )
