@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 SOURCES := sigv4 quota proxy broker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt lock docs clean
+.PHONY: help install run test check fmt lock docs bench bench-check clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.ready ## Install the pinned dependencies and the `wio` command into .venv
 
@@ -35,6 +35,14 @@ fmt: $(VENV)/.ready-dev ## Format the code and mend what can be mended by itself
 docs: $(VENV)/.ready-dev ## Write docs/reference.md anew from the commands
 	@$(BIN)/python -m broker.cli.reference > docs/reference.md.new
 	@mv docs/reference.md.new docs/reference.md
+
+bench: $(VENV)/.ready-dev ## Measure the gate beside MinIO, nginx and versitygw (ARGS="get" for one figure)
+	@$(BIN)/python -m broker.stack.binaries minio >/dev/null
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-check: $(VENV)/.ready-dev ## Say what costs more than bench/budget.toml allows
+	@$(BIN)/python -m broker.stack.binaries minio >/dev/null
+	@$(BIN)/python -m bench --check $(ARGS)
 
 lock: $(VENV)/.ready-dev ## Resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

@@ -209,9 +209,15 @@ def _is_ready(endpoint: str, certificate: str | None) -> bool:
 
 @contextmanager
 def running_gate(
-    minio: servers.Minio, valkey: servers.Valkey, folder: Path, *, workers: int = 1, **environment: str
+    minio: servers.Minio,
+    valkey: servers.Valkey,
+    folder: Path,
+    *,
+    workers: int = 1,
+    module: str = "proxy",
+    **environment: str,
 ) -> Iterator[Gate]:
-    """A proxy that is ready, over a realm and a bucket of its own."""
+    """A proxy that is ready, over a realm and a bucket of its own; `module` runs it."""
     folder.mkdir(parents=True, exist_ok=True)
     realm, port = f"t{new_id()}", servers.free_port()
     settings = LiveSettings(
@@ -238,7 +244,7 @@ def running_gate(
         [
             sys.executable,
             "-m",
-            "proxy",
+            module,
             "--host",
             "127.0.0.1",
             "--port",
