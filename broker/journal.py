@@ -17,6 +17,7 @@ from broker.marks import get_mark, set_mark
 from broker.patience import uninterrupted
 from broker.workspaces.models import Upload
 from quota.epoch import Rebuild
+from quota.stopping import raise_if_cancelled
 
 _log = structlog.get_logger(__name__)
 _POSITION = "journal"
@@ -30,7 +31,9 @@ async def follow(broker: Broker) -> None:
     while True:
         try:
             await read_some(broker, block_ms=_BLOCK_MS)
+            raise_if_cancelled()
         except (RedisError, OSError, TimeoutError) as error:
+            raise_if_cancelled()
             _log.warning("journal.interrupted", error=type(error).__name__)
             await asyncio.sleep(0.5)
 
@@ -45,7 +48,7 @@ async def read_some(broker: Broker, block_ms: int | None = None) -> int:
     ]
     if not entries:
         return 0
-    await uninterrupted(_keep(broker, entries))
+    await uninterrupted(_keep(broker, position, entries))
     return len(entries)
 
 
@@ -54,8 +57,11 @@ async def _position(broker: Broker) -> str:
         return await get_mark(session, _POSITION) or "0-0"
 
 
-async def _keep(broker: Broker, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+async def _keep(broker: Broker, position: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
     async with broker.db.write() as session:
+        if (await get_mark(session, _POSITION) or "0-0") != position:
+            # Another broker was faster; what it has taken must not be taken again.
+            return
         for _id, fields in entries:
             await _take(session, {key.decode(): value for key, value in fields.items()})
         await set_mark(session, _POSITION, entries[-1][0].decode())

@@ -1,7 +1,7 @@
 """Stopping without tearing: what was begun ends first, and what does not hear a cancellation is told again.
 
-redis-py now and then swallows the cancellation of a blocking read (seen with 8.1 in XREADGROUP), so that a
-loop around it goes on for ever; and a change that is committed in SQL should also be applied.
+A change that is committed in SQL should also be applied; and redis-py may swallow a cancellation (`quota.stopping`):
+the loops around its blocking reads look for it themselves, everything else is told again here.
 """
 
 from __future__ import annotations

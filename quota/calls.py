@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 from quota.ids import new_id
 from quota.live import LiveState
 from quota.sealing import Sealer, SealError
+from quota.stopping import raise_if_cancelled
 
 log = structlog.get_logger("quota.calls")
 
@@ -105,6 +106,7 @@ class CallServer:
                 try:
                     await self._serve()
                 except (RedisError, OSError, TimeoutError) as error:
+                    raise_if_cancelled()
                     log.warning("calls_interrupted", error=type(error).__name__)
                     await asyncio.sleep(0.2)
         finally:
@@ -123,6 +125,7 @@ class CallServer:
             found: Any = await redis.xreadgroup(
                 _GROUP, self._me, {stream: ">"}, count=16, block=1000, noack=True
             )
+            raise_if_cancelled()
             for _stream, entries in found or ():
                 for _id, fields in entries:
                     await self._room.acquire()

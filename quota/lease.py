@@ -16,6 +16,7 @@ from quota.answers import DenialCode, denial, text
 from quota.gate import Gate, GateUnavailable
 from quota.ids import new_id
 from quota.live import LiveState
+from quota.stopping import raise_if_cancelled
 from quota.wire import WireError
 
 log = structlog.get_logger("quota.lease")
@@ -248,9 +249,11 @@ class Lease:
                     self._live.redis.xread({stream: self._stream}, count=100, block=_BLOCK_MS),
                 )
             except (RedisError, OSError, TimeoutError) as error:
+                raise_if_cancelled()
                 log.debug("revocations_interrupted", error=type(error).__name__)
                 await asyncio.sleep(0.1)
                 continue
+            raise_if_cancelled()
             if self._gate.epoch != epoch or not found:
                 continue
             try:

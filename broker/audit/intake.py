@@ -17,6 +17,7 @@ from broker.keys.models import Credential
 from broker.marks import get_mark, set_mark
 from broker.users.models import User
 from broker.workspaces.models import Workspace, WorkspaceName
+from quota.stopping import raise_if_cancelled
 
 _log = structlog.get_logger(__name__)
 _POSITION = "audit_stream"
@@ -32,7 +33,9 @@ async def follow(broker: Broker) -> None:
     while True:
         try:
             await take_some(broker, block_ms=_BLOCK_MS)
+            raise_if_cancelled()
         except (RedisError, OSError, TimeoutError) as error:
+            raise_if_cancelled()
             _log.warning("audit.interrupted", error=type(error).__name__)
             await asyncio.sleep(0.5)
 
