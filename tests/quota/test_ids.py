@@ -11,7 +11,9 @@ def test_their_forms() -> None:
     for _ in range(200):
         assert re.fullmatch(r"[a-z2-7]{16}", new_id())
         assert re.fullmatch(r"WIOS[A-Z2-7]{16}", new_access_key_id("session"))
-        assert re.fullmatch(r"[A-Za-z0-9]{40}", new_secret())  # a dash in front would be an option of `mc alias set`
+        assert re.fullmatch(
+            r"[A-Za-z0-9]{40}", new_secret()
+        )  # a dash in front would be an option of `mc alias set`
         assert re.fullmatch(r"[A-Za-z0-9]{128}", new_session_token())
 
 
