@@ -25,7 +25,7 @@ def main() -> int:
         "figures", nargs="*", metavar="FIGURE", help=f"{', '.join([*FIGURES, *_EXTRAS])}; all by default"
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds that are interleaved (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement (3)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement (3)")
     parser.add_argument(
         "--only", action="append", help="just this contender besides MinIO, such as 'wio gate'"
     )

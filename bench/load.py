@@ -74,7 +74,7 @@ def drive(
         programs.find("wrk"),
         "--threads", "1",
         "--connections", str(connections),
-        "--duration", f"{seconds:g}s",
+        "--duration", f"{max(1, round(seconds))}s",
         "--timeout", "30s",
         "--latency",
         "--script", script,
