@@ -156,6 +156,10 @@ class Call:
             if exchange is not None and not exchange.is_complete:
                 exchange.abort()
 
+    def drop(self) -> None:
+        """Let go of what leads back here, so that nothing of a request is left to the garbage collector."""
+        self.transfer = self.mutation = None
+
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Begin an answer; the request id is added to `headers`. They leave with the first piece of its body."""
         self.status = status

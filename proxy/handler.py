@@ -69,6 +69,7 @@ class Handler:
                 current_guard.set(None)
             self._worker.audit.ended(call)
             self._record(call)
+            call.drop()
 
     async def _serve(self, call: Call) -> S3Error | None:
         """Carry a request out. Returns what is to be refused; None when it has been answered."""

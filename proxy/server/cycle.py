@@ -171,15 +171,14 @@ class RequestCycle:
         except Exception as error:  # noqa: BLE001 -- this is where an application's errors end
             if not (self.disconnected and isinstance(error, ClientDisconnected)):
                 _log.exception("the application failed")
-        except BaseException:
-            self._fail()
-            raise
         else:
             if not self.response_complete and not self.disconnected:
                 _log.error("the application returned without a complete response")
-        self._fail()
-        # The scope leads back here; without this every request would be left to the garbage collector.
-        self.scope["extensions"] = {}
+        finally:
+            self._fail()
+            # These lead back here; without this every request would be left to the garbage collector.
+            self.scope["extensions"] = {}
+            self._callbacks = self._guard = None
 
     def _fail(self) -> None:
         if self.response_complete or self.disconnected:
