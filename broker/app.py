@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import structlog
@@ -103,6 +103,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             rehydrator.upkeep.snapshots,
             rehydrator.housekeeping,
             rehydrator.reap,
+            partial(broker.uses.run, broker.live),
             partial(journal.follow, broker),
             partial(intake.follow, broker),
             calls.run,
@@ -112,6 +113,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             await stop_tasks(tasks)
+            with suppress(LiveStateError):
+                await broker.uses.tell(broker.live)
             await rehydrator.remember()
 
 

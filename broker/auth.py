@@ -26,6 +26,7 @@ from broker.policy import Caller, Scope
 from broker.times import now_ms
 from broker.users.models import User
 from quota import Sealer
+from quota.uses import Uses
 from sigv4 import PayloadKind, SigV4Error, parse
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -38,6 +39,8 @@ class Backing(Protocol):
     def db(self) -> Database: ...
     @property
     def sealer(self) -> Sealer: ...
+    @property
+    def uses(self) -> Uses: ...
 
 
 class Unauthenticated(ApiError):
@@ -93,7 +96,7 @@ async def authenticate(
     if not signed_ok:
         raise Unauthenticated("XAmzContentSHA256Mismatch", "The body is not the one that was signed.", 400)
     _check_token(row, presented.session_token)
-    return await caller_for(backing.db, row.id)
+    return await caller_who_uses(backing, row.id)
 
 
 async def _basic(backing: Backing, header: bytes, headers: Headers) -> Caller:
@@ -103,7 +106,7 @@ async def _basic(backing: Backing, header: bytes, headers: Headers) -> Caller:
         raise Unauthenticated("SignatureDoesNotMatch", "The secret access key is wrong.")
     tokens = [value.decode("latin-1") for key, value in headers if key == b"x-amz-security-token"]
     _check_token(row, tokens[0] if tokens else None)
-    return await caller_for(backing.db, row.id)
+    return await caller_who_uses(backing, row.id)
 
 
 def read_basic(header: bytes) -> tuple[str, str]:
@@ -155,6 +158,13 @@ async def caller_for(db: Database, access_key_id: str) -> Caller:
             None if row.workspaces is None else frozenset(row.workspaces), row.permission, row.expires_at
         )
         return await caller_of_user(session, row.user_id, row, scope)
+
+
+async def caller_who_uses(backing: Backing, access_key_id: str) -> Caller:
+    """The same, and the use of the credential is noted for `last_used_at`."""
+    caller = await caller_for(backing.db, access_key_id)
+    backing.uses.note(access_key_id)
+    return caller
 
 
 async def caller_of_user(

@@ -23,6 +23,7 @@ from broker.settings import Settings
 from broker.times import now_ms
 from broker.users.models import User
 from quota import Acks, LiveState, Sealer, new_id
+from quota.uses import Uses
 
 
 @dataclass(slots=True)
@@ -95,6 +96,10 @@ class Broker:
     deferred: bool = False
     #: Workspaces just laid over data that was there before them, which upkeep counts next.
     uncounted: set[str] = field(default_factory=set)
+    #: Workspaces that this broker is deleting.
+    deleting: set[str] = field(default_factory=set)
+    #: Which access keys were used here, and when.
+    uses: Uses = field(default_factory=Uses)
 
     @asynccontextmanager
     async def change(self, caller: Caller) -> AsyncIterator[Unit]:

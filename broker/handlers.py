@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from broker import policy, sts
-from broker.auth import Unauthenticated, caller_for
+from broker.auth import Unauthenticated, caller_who_uses
 from broker.context import Broker
 from broker.errors import ApiError, denied
 from broker.logs import request_id
@@ -28,7 +28,7 @@ def call_handlers(broker: Broker, oidc: OidcVerifier | None) -> dict[str, Handle
         params = {str(name): str(value) for name, value in payload["params"].items()}
         try:
             access_key_id = payload.get("access_key_id")
-            caller = await caller_for(broker.db, access_key_id) if access_key_id else None
+            caller = await caller_who_uses(broker, access_key_id) if access_key_id else None
         except Unauthenticated as error:
             answer = sts.failure(error, request_id.get())
         else:
@@ -68,7 +68,7 @@ def _error(error: ApiError) -> dict[str, Any]:
 
 
 async def _caller(broker: Broker, payload: dict[str, Any]) -> Caller:
-    caller = await caller_for(broker.db, str(payload["access_key_id"]))
+    caller = await caller_who_uses(broker, str(payload["access_key_id"]))
     if caller.user != payload["user"]:
         raise denied("The credential is another user's.")
     return caller

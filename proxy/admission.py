@@ -102,6 +102,7 @@ def register(call: Call, admitted: Admitted, direction: str) -> S3Error | None:
     if not call.worker.transfers.register(transfer, admitted.rev, admitted.share_ends_ms):
         return REVOKED
     call.transfer = transfer
+    call.worker.uses.note(call.access_key_id)
     current_guard.set(call)
     call.connection.set_guard(call.may_move)
     call.connection.on_disconnect(call.stop)

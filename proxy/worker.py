@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -19,10 +21,12 @@ from proxy.nodes import Nodes
 from proxy.settings import ProxySettings
 from proxy.transfers import Transfer, TransferTable
 from proxy.upstream import Limits, Timeouts, Upstream
-from quota import LiveState, Sealer
+from quota import LiveState, LiveStateError, Sealer
 from quota.calls import CallClient
 from quota.gate import Gate
 from quota.lease import Lease
+from quota.stopping import stop
+from quota.uses import Uses
 from quota.wire import Wire, WireError
 
 log = structlog.get_logger("proxy.worker")
@@ -56,6 +60,8 @@ class Worker:
         self.lease: Lease = None  # type: ignore[assignment]
         self.calls: CallClient = None  # type: ignore[assignment]
         self.audit = AuditTrail(self.wire, settings.realm)
+        self.uses = Uses()
+        self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect and take the lease, in the background where Redis is away; until then all is refused."""
@@ -76,6 +82,7 @@ class Worker:
             log.warning("redis_unreachable", error=type(error).__name__)
         self.lease.start()
         self.audit.start()
+        self._telling = asyncio.create_task(self.uses.run(self.live), name="uses")
 
     async def aclose(self) -> None:
         """Let go of everything: transfers are cut, the lease is given back."""
@@ -85,6 +92,10 @@ class Worker:
         await self.lease.aclose()
         await self.upstream.aclose()
         await self.audit.aclose()
+        if self._telling is not None:
+            await stop(self._telling)
+            with contextlib.suppress(LiveStateError):
+                await self.uses.tell(self.live)
         await self.wire.aclose()
         await self.live.aclose()
         await self.access_log.aclose()

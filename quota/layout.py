@@ -27,6 +27,7 @@ NAMES: Final[dict[str, str]] = {
     "JOURNAL": "journal",
     "CALLS": "calls",
     "AUDIT": "audit",
+    "USED": "used",
 }
 
 #: What a rebuild makes anew from SQL.

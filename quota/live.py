@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
 
@@ -225,6 +225,35 @@ class LiveState:
         except (RedisError, OSError, TimeoutError) as error:
             raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
         return [int(count or 0) for count in counts]
+
+    async def tell_uses(self, uses: Mapping[str, int]) -> None:
+        """Note when (ms, UTC) each access key was last used."""
+        fields: dict[Any, Any] = {access_key_id: str(at) for access_key_id, at in uses.items()}
+        try:
+            await self.redis.hset(self.layout["USED"], mapping=fields)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+
+    async def last_uses(self, access_key_ids: Sequence[str]) -> dict[str, int]:
+        """Return when (ms, UTC) each of these access keys was last used; those never used are left out."""
+        if not access_key_ids:
+            return {}
+        try:
+            found = await cast(
+                Awaitable[list[bytes | None]], self.redis.hmget(self.layout["USED"], list(access_key_ids))
+            )
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
+        return {key: int(at) for key, at in zip(access_key_ids, found, strict=True) if at is not None}
+
+    async def forget_uses(self, access_key_ids: Sequence[str]) -> None:
+        """Drop what is known of the use of access keys that are no more."""
+        if not access_key_ids:
+            return
+        try:
+            await self.redis.hdel(self.layout["USED"], *access_key_ids)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise LiveStateError(f"Redis cannot be used now ({type(error).__name__})") from error
 
     async def transfers(self, settle_seconds: float = 1.2) -> list[dict[str, Any]]:
         """Return the transfers that run now, as the workers tell them.

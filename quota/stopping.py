@@ -14,3 +14,10 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and once more whenever it goes on all the same, until it has ended; its outcome is dropped."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)

@@ -94,7 +94,15 @@ async def list_credentials(
         rows = list(await session.scalars(query.order_by(Credential.id).limit(limit)))
         if not caller.scope.is_whole:
             rows = [row for row in rows if caller.credential in (row.id, *row.parents)]
-        return [await credential_json(session, row) for row in rows]
+        used = await last_uses(broker, [row.id for row in rows])
+        return [await credential_json(session, row, used.get(row.id)) for row in rows]
+
+
+async def last_uses(broker: Broker, access_key_ids: list[str]) -> dict[str, int]:
+    """When (ms) each was last used, at any proxy or broker; those never used are left out."""
+    told = await broker.live.last_uses(access_key_ids)
+    latest = {key: max(told.get(key, 0), broker.uses.seen(key)) for key in access_key_ids}
+    return {key: at for key, at in latest.items() if at}
 
 
 async def bucket_names(session: AsyncSession, ids: Iterable[str]) -> list[str]:
@@ -117,7 +125,9 @@ async def scope_json(session: AsyncSession, scope: Scope) -> dict[str, Any] | No
     }
 
 
-async def credential_json(session: AsyncSession, row: Credential) -> dict[str, Any]:
+async def credential_json(
+    session: AsyncSession, row: Credential, last_used: int | None = None
+) -> dict[str, Any]:
     """A key or session as the API shows it (design, section 8); never its secret."""
     user = await session.get_one(User, row.user_id)
     workspaces = None if row.workspaces is None else frozenset(row.workspaces)
@@ -129,6 +139,6 @@ async def credential_json(session: AsyncSession, row: Credential) -> dict[str, A
         "scope": await scope_json(session, Scope(workspaces, row.permission)),
         "created_at": rfc3339(row.created_at),
         "expires_at": rfc3339(row.expires_at),
-        "last_used_at": None,
+        "last_used_at": rfc3339(last_used),
         "enabled": row.enabled,
     }

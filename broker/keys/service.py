@@ -227,6 +227,7 @@ async def sweep_sessions(broker: Broker, older_than_ms: int = 3_600_000) -> int:
         for row in rows:
             unit.touch("credential", row.id)
             await unit.session.delete(row)
+    await broker.live.forget_uses([row.id for row in rows])
     return len(rows)
 
 
