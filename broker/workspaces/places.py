@@ -21,7 +21,7 @@ from broker.keys.models import Credential
 from broker.keys.service import kill_credentials
 from broker.nodes.client import NodeClient, open_client
 from broker.nodes.models import Node
-from broker.policy import Caller
+from broker.policy import SYSTEM, Caller
 from broker.quotas.models import Limit
 from broker.roots.models import Root
 from broker.shares.tree import drop_shares, shares_of
@@ -103,41 +103,69 @@ async def delete_place(broker: Broker, caller: Caller, workspace_id: str, *, pur
     """Deletes a workspace: with its content (`purge`), or only if it is empty. The caller is authorised.
 
     Raises ApiError (409 BucketNotEmpty) when something is in it, and (503) when the node cannot be asked:
-    the workspace is open again then.
+    the workspace is open again then. One that a broker was deleting when it died may be deleted again.
     """
-    await _set_state(broker, caller, workspace_id, "draining", cut=purge)
+    if workspace_id in broker.deleting:
+        raise conflict("The workspace is being deleted already.", "OperationAborted")
+    broker.deleting.add(workspace_id)
     try:
-        async with broker.db.read() as session:
-            workspace = await session.get_one(Workspace, workspace_id)
-            root = await session.get_one(Root, workspace.root_id)
-            node = await session.get_one(Node, root.node_id)
+        return await _delete_place(broker, caller, workspace_id, purge=purge)
+    finally:
+        broker.deleting.discard(workspace_id)
+
+
+async def _delete_place(broker: Broker, caller: Caller, workspace_id: str, *, purge: bool) -> dict[str, Any]:
+    async with broker.db.read() as session:
+        workspace = await session.get(Workspace, workspace_id)
+        if workspace is None:
+            raise not_found("workspace", workspace_id)
+        root = await session.get_one(Root, workspace.root_id)
+        node = await session.get_one(Node, root.node_id)
+    if not purge:
+        # Looked at first with writes going on, so that a vain attempt stops nobody's.
+        await _check_content(broker, workspace, root, node)
+    await _close(broker, caller, workspace_id, cut=purge)
+    try:
         await _drain(broker.live, workspace_id, broker.settings.commit_seconds)
-        uploads = await _recorded_uploads(broker.live, workspace_id)
-        if uploads and not purge:
-            raise conflict(  # noqa: TRY301 - reopens it
-                "The workspace has unfinished uploads; `wio workspace delete --purge` ends them, too.",
-                "BucketNotEmpty",
-            )
-        async with open_client(broker.sealer, node) as client:
-            for upload, record in uploads:
-                # A node may not list them (MinIO does so only for an exact key): ours are aborted by our records.
-                node_upload = broker.sealer.open(record["nu"], b"node-upload").decode()
-                await client.abort(root.bucket, workspace.prefix + record["key"], node_upload)
-                await broker.live.run("end_upload", await broker.live.epoch(), workspace_id, upload)
-            if purge:
-                await empty(client, root.bucket, workspace.prefix)
-            await check_empty(client, root.bucket, workspace.prefix)
+        if purge:
+            await _remove_content(broker, workspace, root, node)
+        await _check_content(broker, workspace, root, node)
+        async with broker.change(caller) as unit:
+            row = await unit.session.get(Workspace, workspace_id)
+            if row is None or row.state != "draining":
+                # Another broker was at it as well, gave up, and opened it: anything may have been written since.
+                raise conflict(  # noqa: TRY301 - reopens it
+                    "The workspace was opened again meanwhile.", "OperationAborted"
+                )
+            sessions, links = await delete_workspace_row(unit, row)
+            unit.note(
+                "workspace.delete", workspace=workspace_id, owner=row.owner_id, purged=purge,
+                sessions=len(sessions), links=len(links),
+            )  # fmt: skip
     except BaseException:
-        await asyncio.shield(_set_state(broker, caller, workspace_id, "open", cut=False))
+        await asyncio.shield(_reopen(broker, workspace_id))
         raise
-    async with broker.change(caller) as unit:
-        workspace = await unit.session.get_one(Workspace, workspace_id)
-        sessions, links = await delete_workspace_row(unit, workspace)
-        unit.note(
-            "workspace.delete", workspace=workspace_id, owner=workspace.owner_id, purged=purge,
-            sessions=len(sessions), links=len(links),
-        )  # fmt: skip
     return revoked(unit, [workspace_id], sessions=len(sessions), links=len(links))
+
+
+async def _check_content(broker: Broker, workspace: Workspace, root: Root, node: Node) -> None:
+    if await _recorded_uploads(broker.live, workspace.id):
+        raise conflict(
+            "The workspace has unfinished uploads; `wio workspace delete --purge` ends them, too.",
+            "BucketNotEmpty",
+        )
+    async with open_client(broker.sealer, node) as client:
+        await check_empty(client, root.bucket, workspace.prefix)
+
+
+async def _remove_content(broker: Broker, workspace: Workspace, root: Root, node: Node) -> None:
+    async with open_client(broker.sealer, node) as client:
+        for upload, record in await _recorded_uploads(broker.live, workspace.id):
+            # A node may not list them (MinIO does so only for an exact key): ours are aborted by our records.
+            node_upload = broker.sealer.open(record["nu"], b"node-upload").decode()
+            await client.abort(root.bucket, workspace.prefix + record["key"], node_upload)
+            await broker.live.run("end_upload", await broker.live.epoch(), workspace.id, upload)
+        await empty(client, root.bucket, workspace.prefix)
 
 
 async def _recorded_uploads(live: LiveState, workspace_id: str) -> list[tuple[str, dict[str, Any]]]:
@@ -149,19 +177,27 @@ async def _recorded_uploads(live: LiveState, workspace_id: str) -> list[tuple[st
     return found
 
 
-async def _set_state(broker: Broker, caller: Caller, workspace_id: str, state: str, *, cut: bool) -> None:
+async def _close(broker: Broker, caller: Caller, workspace_id: str, *, cut: bool) -> None:
+    """Lets no write begin from now on; with `cut`, ends every transfer at work."""
     async with broker.change(caller) as unit:
         workspace = await unit.session.get(Workspace, workspace_id)
         if workspace is None:
             raise not_found("workspace", workspace_id)
-        if state == "draining" and workspace.state != "open":
-            raise conflict("The workspace is being deleted already.", "OperationAborted")
-        workspace.state = state
+        workspace.state = "draining"
         unit.touch("workspace", workspace_id)
-        unit.note("workspace.close" if state != "open" else "workspace.reopen", workspace=workspace_id,
-                  owner=workspace.owner_id)  # fmt: skip
+        unit.note("workspace.close", workspace=workspace_id, owner=workspace.owner_id)
         if cut:
             unit.revoke(f"w:{workspace_id}")
+
+
+async def _reopen(broker: Broker, workspace_id: str) -> None:
+    # By the gate itself: whoever wanted it deleted may have been revoked meanwhile.
+    async with broker.change(SYSTEM) as unit:
+        workspace = await unit.session.get(Workspace, workspace_id)
+        if workspace is not None:
+            workspace.state = "open"
+            unit.touch("workspace", workspace_id)
+            unit.note("workspace.reopen", workspace=workspace_id, owner=workspace.owner_id)
 
 
 async def _drain(live: LiveState, workspace_id: str, commit_seconds: float) -> None:

@@ -11,6 +11,9 @@ from botocore.config import Config
 
 from broker.handlers import call_handlers
 from broker.nodes.address import clean_endpoint, is_allowed
+from broker.policy import SYSTEM
+from broker.workspaces import places
+from broker.workspaces.models import Workspace
 from tests.broker.conftest import Start, World
 from tests.servers import Minio
 
@@ -97,6 +100,31 @@ async def test_unfinished_uploads_are_content_and_a_purge_aborts_them(stored: Wo
     left = await asyncio.to_thread(client.list_multipart_uploads, Bucket=bucket, Prefix=prefix + "big")
     assert "Uploads" not in left
     assert await live.hget("UPLOADS", "upload-1") is None
+
+
+async def test_a_deletion_that_a_broker_left_half_done_is_done_again(stored: World) -> None:
+    made = await stored.admin.ok("POST", "/workspaces", {"name": "photos"})
+    async with stored.broker.change(SYSTEM) as unit:
+        (await unit.session.get_one(Workspace, made["id"])).state = "draining"
+        unit.touch("workspace", made["id"])
+    assert (await stored.admin.ok("DELETE", "/workspaces/photos"))["revoked"] == [made["id"]]
+    assert await stored.broker.live.workspace(made["id"]) is None
+
+
+async def test_who_deletes_and_is_revoked_meanwhile_leaves_it_open(
+    stored: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = await stored.user("bob")
+    await bob.ok("POST", "/workspaces", {"name": "photos"})
+    drain = places._drain
+
+    async def drain_and_revoke(*args: Any) -> None:
+        await drain(*args)
+        await stored.admin.ok("POST", "/users/bob/disable")
+
+    monkeypatch.setattr(places, "_drain", drain_and_revoke)
+    assert await bob.refused("DELETE", "/workspaces/photos") == (403, "AccessDenied")
+    assert (await stored.admin.ok("GET", "/workspaces/bob.photos"))["state"] == "open"
 
 
 async def test_transfer_takes_names_along_and_makes_the_heir_the_owner(stored: World) -> None:
