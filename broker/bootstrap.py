@@ -22,6 +22,7 @@ from broker.context import Broker
 from broker.errors import ApiError
 from broker.keys.models import Credential
 from broker.keys.service import mint, open_secret
+from broker.marks import get_mark, set_mark
 from broker.nodes.models import Node
 from broker.nodes.service import NewNode, create_node, update_node
 from broker.passwords import hash_password, verify_password
@@ -33,10 +34,14 @@ from broker.users.models import User
 from broker.users.service import NewUser, add_user
 from quota.settings import wrong_settings
 
+#: Which root this made everybody's default: one that an admin chose since is left alone.
+_OUR_DEFAULT = "bootstrap_default"
+
 
 async def bootstrap(broker: Broker, wanted: dict[str, Any]) -> None:
     """Makes what is absent of the admin, their key, the node and the root; brings password and node up to date.
 
+    With another node than before, everybody's default moves to its root, unless an admin has chosen one since.
     Raises ApiError when the node does not answer or a name belongs to something else.
     """
     admin_id = await _admin(broker, wanted["admin"])
@@ -56,6 +61,7 @@ async def bootstrap(broker: Broker, wanted: dict[str, Any]) -> None:
     async with broker.db.read() as session:
         present = await session.scalar(select(Root).where(Root.name == root["name"]))
         everyones = await session.scalar(select(Root.id).where(Root.everyones_default))
+        ours = await get_mark(session, _OUR_DEFAULT)
     if present is None:
         new = NewRoot(root["name"], (node or root)["name"] if node else root["node"], root["bucket"],
                       root.get("kind", "private"), root.get("prefix", ""))  # fmt: skip
@@ -63,8 +69,12 @@ async def bootstrap(broker: Broker, wanted: dict[str, Any]) -> None:
         if root.get("create", "everyone") != "everyone" and new.kind != "unmanaged":
             await ungrant_root(broker, caller, made.id, "everyone", "create")
         present = made
-    if root.get("default") and everyones is None:
+    if not root.get("default"):
+        return
+    if everyones != present.id and everyones in (None, ours or everyones):
         await set_default_root(broker, caller, present.id, everyone=True)
+    async with broker.db.write() as session:
+        await set_mark(session, _OUR_DEFAULT, present.id)
 
 
 async def _admin(broker: Broker, wanted: dict[str, str]) -> str:
