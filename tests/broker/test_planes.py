@@ -71,13 +71,12 @@ class Planes:
 
 @asynccontextmanager
 async def planes(
-    start: Start, settings: Settings, minio: servers.Minio, folder: Path, redis_url: str
+    start: Start, settings: Settings, minio: servers.Minio, folder: Path, redis_url: str, **changed: Any
 ) -> AsyncIterator[Planes]:
     port = servers.free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    async with start(
-        minio, redis_url=redis_url, lease_seconds=LEASE, commit_seconds=1.0, public_url=endpoint
-    ) as world:
+    changed |= {"lease_seconds": LEASE, "commit_seconds": 1.0, "public_url": endpoint}
+    async with start(minio, redis_url=redis_url, **changed) as world:
         running = servers.running(
             [sys.executable, "-m", "proxy", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"],
             ready=lambda: servers.http_status(endpoint, "/-/ready") == 200,
