@@ -42,8 +42,8 @@ def _credentials(
     "--access-key-id", metavar="ID", help="The key that the proxy uses there (WIO_NODE_ACCESS_KEY_ID)."
 )
 @click.option("--secret-stdin", is_flag=True, help="Its secret on stdin (else WIO_NODE_SECRET_ACCESS_KEY).")
-@click.option("--role-arn", help="A role to assume there.")
-@click.option("--sts-url", help="Where to assume it.")
+@click.option("--role-arn", help="Not supported yet, and refused: a role to assume there.")
+@click.option("--sts-url", help="Not supported yet, and refused: where to assume it.")
 @pass_session
 def create(
     session: Session,
@@ -94,8 +94,8 @@ def show(session: Session, name: str) -> None:
 @click.option("--region", help="Its new region.")
 @click.option("--access-key-id", metavar="ID", help="New keys, with --secret-stdin.")
 @click.option("--secret-stdin", is_flag=True, help="The new secret on stdin.")
-@click.option("--role-arn", help="A role to assume there.")
-@click.option("--sts-url", help="Where to assume it.")
+@click.option("--role-arn", help="Not supported yet, and refused: a role to assume there.")
+@click.option("--sts-url", help="Not supported yet, and refused: where to assume it.")
 @pass_session
 def update(
     session: Session,

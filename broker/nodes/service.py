@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
 from broker.context import Broker, revoked
-from broker.errors import conflict, denied, invalid, not_found
+from broker.errors import ApiError, conflict, denied, invalid, not_found
 from broker.names import check_label
 from broker.nodes.address import clean_endpoint, resolve
 from broker.nodes.client import open_client, open_node
@@ -50,9 +50,10 @@ async def create_node(broker: Broker, caller: Caller, new: NewNode) -> Node:
     if caller.user is None:
         raise denied("A node needs a user who operates it.")
     check_label("node", new.name)
+    _refuse_roles(new.role_arn, new.sts_url)
     row = Node(
         id=new_id(), name=new.name, endpoint=clean_endpoint(new.endpoint), region=_region(new.region),
-        access_key_id=new.access_key_id, role_arn=new.role_arn, sts_url=new.sts_url,
+        access_key_id=new.access_key_id,
         created_by=caller.user, created_at=now_ms(), checks_payload=False,
     )  # fmt: skip
     _check_credential(new.access_key_id, new.secret_access_key)
@@ -65,6 +66,17 @@ async def create_node(broker: Broker, caller: Caller, new: NewNode) -> Node:
         unit.touch("node", row.id)
         unit.note("node.create", node=row.name, endpoint=row.endpoint)
         return row
+
+
+def _refuse_roles(role_arn: str | None, sts_url: str | None) -> None:
+    """Never accept and ignore: a role would be renewed by every worker, which none of them does yet."""
+    if role_arn or sts_url:
+        raise ApiError(
+            "NotImplemented",
+            "Roles at a node (role_arn, sts_url) are not supported yet: give an access key that may itself use the "
+            "bucket.",
+            501,
+        )
 
 
 def _region(text: str) -> str:
@@ -116,7 +128,7 @@ def _may_operate(caller: Caller, node: Node) -> None:
 
 
 async def update_node(broker: Broker, caller: Caller, name: str, changes: dict[str, str | None]) -> Node:
-    """Changes name, endpoint, region, credential, role_arn or sts_url; asks the node before it is kept.
+    """Changes name, endpoint, region or credential; asks the node before it is kept.
 
     A new endpoint must be the same server: the roots' buckets have to be there. Transfers on it are cut.
     """
@@ -125,6 +137,7 @@ async def update_node(broker: Broker, caller: Caller, name: str, changes: dict[s
         _may_operate(caller, node)
         buckets = set(await session.scalars(select(Root.bucket).where(Root.node_id == node.id)))
     wanted = {key: value for key, value in changes.items() if value is not None}
+    _refuse_roles(wanted.pop("role_arn", None), wanted.pop("sts_url", None))
     secret = wanted.pop("secret_access_key", None)
     if secret is None and "endpoint" in wanted and clean_endpoint(wanted["endpoint"]) != node.endpoint:
         # Or a creator who was only lent a credential could have it sent elsewhere, signed, by the gate.
@@ -147,7 +160,7 @@ async def update_node(broker: Broker, caller: Caller, name: str, changes: dict[s
         other = await unit.session.scalar(select(Node.id).where(Node.name == node.name, Node.id != row.id))
         if other is not None:
             raise conflict(f"There is a node {node.name!r} already.")
-        for field in ("name", "endpoint", "region", "access_key_id", "role_arn", "sts_url", "addresses"):
+        for field in ("name", "endpoint", "region", "access_key_id", "addresses"):
             setattr(row, field, getattr(node, field))
         row.secret, row.checked_at = sealed, unit.now
         if "endpoint" in wanted:

@@ -239,6 +239,16 @@ async def test_nodes_are_reached_before_they_are_kept_and_belong_to_their_maker(
     await jane.ok("DELETE", "/nodes/mine")
 
 
+async def test_a_role_at_a_node_is_refused_and_not_ignored(stored: World, minio: Minio) -> None:
+    node = {
+        "name": "role", "endpoint": minio.endpoint, "access_key_id": minio.access_key,
+        "secret_access_key": minio.secret_key,
+    }  # fmt: skip
+    for more in ({"role_arn": "arn:aws:iam::123456789012:role/x"}, {"sts_url": minio.endpoint}):
+        assert await stored.admin.refused("POST", "/nodes", node | more) == (501, "NotImplemented")
+        assert await stored.admin.refused("PATCH", "/nodes/local", more) == (501, "NotImplemented")
+
+
 async def test_a_node_is_no_way_into_our_own_network(start: Start) -> None:
     async with start(allowed_networks=()) as world:
         for endpoint in (
