@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 SOURCES := sigv4 quota proxy broker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt lock docs bench bench-check clean
+.PHONY: help install run test soak check fmt lock docs bench bench-check clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ test: $(VENV)/.ready-dev ## Run all tests on real servers (ARGS="tests/cli" for 
 	@.ci/tools
 	@$(BIN)/python -m broker.stack.binaries minio mc >/dev/null
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/.ready-dev ## Random work on a real gate, against a model (ARGS="--minutes 60")
+	@.ci/tools
+	@$(BIN)/python -m broker.stack.binaries minio mc >/dev/null
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 check: $(VENV)/.ready-dev ## Lint, check the formatting and the types
 	@$(BIN)/ruff check $(SOURCES)

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from quota.answers import DenialCode, denial, text
 from quota.gate import Gate, GateUnavailable
 from quota.ids import new_id
-from quota.live import LiveState
+from quota.live import LEASE_MARGIN, LiveState
 from quota.stopping import raise_if_cancelled
 from quota.wire import WireError
 
@@ -70,6 +70,7 @@ class Lease:
         self._expires = 0.0
         self._seen = 0
         self._epoch = ""
+        self._reap_at = 0.0
         self._behind_since: float | None = None
         self._stream = "0-0"
         self._cuts: dict[int, int] = {}
@@ -127,6 +128,7 @@ class Lease:
             try:
                 if self._gate.epoch and self._gate.worker:
                     await self._renew()
+                    await self._reap()
                 else:
                     await self._join()
             except (GateUnavailable, WireError, OSError) as error:
@@ -137,6 +139,12 @@ class Lease:
             wait = pause if self._gate.epoch else 0.1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._renew_now.wait(), wait)
+
+    async def _reap(self) -> None:
+        """End the leases of workers that died: others wait for what those held, with or without a broker."""
+        if self._gate.epoch and now() >= self._reap_at:
+            self._reap_at = now() + self._seconds
+            await self._gate.run("leave", "", self._gate.commit_ms, int(LEASE_MARGIN * 1000))
 
     async def _join(self) -> None:
         """Take a new lease under a new id, once Redis holds a state of its own server."""

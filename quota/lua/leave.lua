@@ -3,7 +3,8 @@
 -- uses: state room groups
 --
 -- Ends the lease of WORKER, or, with WORKER '', of every worker whose lease ran out MARGIN_MS ago. What they still
--- held is charged in doubt. Old tombstones of holds go as well.
+-- held is charged in doubt. Old tombstones of holds go as well. Asked often, by every worker and by the broker: holds are
+-- gone through only when somebody was ended, and once a minute.
 -- Answers {'ok', worker…} (those that were ended) or {'no', 'NotReady'}.
 
 local now = enter(ARGV[1])
@@ -21,6 +22,10 @@ for i = 1, #all, 2 do
     end
   end
 end
+if #answer == 1 then
+  if ARGV[2] ~= '' or now < tonumber(redis.call('HGET', STATE, 'swept') or '0') + 60000 then return answer end
+end
+redis.call('HSET', STATE, 'swept', text(now))
 local known = {}
 for i = 1, #all, 2 do known[all[i]] = true end
 local holds = redis.call('HGETALL', HOLDS)
