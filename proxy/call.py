@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.s3.errors import S3Error, render
 
@@ -103,12 +103,12 @@ class Call:
         self.bytes_in = 0
         self.bytes_out = 0
         # Set by the steps in turn, before anything reads them: `is_planned` and `is_admitted` tell which are there.
-        self.plan: Plan = cast("Plan", None)
-        self.presented: Presented = cast("Presented", None)
+        self.plan: Plan = None  # type: ignore[assignment]
+        self.presented: Presented = None  # type: ignore[assignment]
         #: A form, which is authenticated by its fields in place of `presented`.
         self.form: Form | None = None
-        self.context: VerifiedContext = cast("VerifiedContext", None)
-        self.admitted: Admitted = cast("Admitted", None)
+        self.context: VerifiedContext = None  # type: ignore[assignment]
+        self.admitted: Admitted = None  # type: ignore[assignment]
         self.transfer: Transfer | None = None
         self.mutation: Mutation | None = None
         self.task: asyncio.Task[Any] | None = None

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio.client import PubSub
@@ -154,8 +154,13 @@ def tell(
     call.worker.events.publish(call.admitted.workspace, (event,))
 
 
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
 def make_event(name: str, key: str, *, size: int = -1, etag: str = "", version_id: str = "") -> Event:
     """One event of this moment."""
     now = time.time_ns()
-    moment = datetime.fromtimestamp(now / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    moment = f"{_second(now // 1_000_000_000)}.{now // 1_000_000 % 1000:03d}Z"
     return Event(f"s3:{name}", key, moment, size, etag.strip('"'), version_id, f"{now:016X}")

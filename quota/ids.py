@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from base64 import b32encode
 from typing import Final, Literal
 
 _LOWER: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -18,7 +19,7 @@ ACCESS_KEY_PREFIX: Final[dict[CredentialKind, str]] = {"key": "WIOA", "session":
 
 def new_id() -> str:
     """Return 16 characters of base 32: 80 random bits."""
-    return "".join(secrets.choice(_LOWER) for _ in range(16))
+    return b32encode(secrets.token_bytes(10)).decode("ascii").lower()
 
 
 def new_access_key_id(kind: CredentialKind) -> str:

@@ -98,11 +98,12 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
     """
     plan, worker = call.plan, call.worker
     await mutation.ensure_room()
-    mutation.start_reading()
     node = await worker.nodes.find(call.admitted.route.node)
     length = plan.decoded_length or 0
     if length <= bodies.SMALL:
+        # Most of these bodies are here already: there is nothing to read the base beside.
         return await _store_small(call, mutation, node, path, query)
+    mutation.start_reading()
     headers, payload, body = _streamed(call, mutation, node, length)
     try:
         return await worker.nodes.request(

@@ -224,8 +224,6 @@ def hoisted_headers(
     """
     found: list[tuple[bytes, bytes]] = []
     for parameter, value in pairs:
-        if parameter in SIGNATURE_PARAMETERS:
-            continue
         name = parameter.lower()
         if not name.startswith("x-amz-") or name in _PRESIGNED:
             continue
@@ -317,6 +315,21 @@ def _refuse(name: str, command: str) -> Refusal:
 
 _RELAYED_BYTES: Final = frozenset(name.encode("ascii") for name in RELAYED)
 _RELAYED_PREFIXES: Final = (b"x-amz-meta-", b"x-amz-checksum-")
+#: Names remembered with their verdict; a node sends the same few.
+_MAX_NAMES: Final = 1000
+
+
+class _Verdicts(dict[bytes, bool]):
+    """Whether a header is relayed, by its name in lower case."""
+
+    def __missing__(self, name: bytes) -> bool:
+        verdict = name in _RELAYED_BYTES or name.startswith(_RELAYED_PREFIXES)
+        if len(self) < _MAX_NAMES and len(name) < 100:
+            self[name] = verdict
+        return verdict
+
+
+_IS_RELAYED: Final = _Verdicts()
 
 
 def relay_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -324,8 +337,4 @@ def relay_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, b
 
     Whoever rewrites the body replaces `content-length` and, of a listing, nothing else.
     """
-    return [
-        (name, value)
-        for name, value in headers
-        if name in _RELAYED_BYTES or name.startswith(_RELAYED_PREFIXES)
-    ]
+    return [pair for pair in headers if _IS_RELAYED[pair[0]]]

@@ -18,7 +18,7 @@ from proxy.s3.operation_table import (
     Operation,
     Scope,
 )
-from proxy.s3.target import SIGNATURE_PARAMETERS, Query
+from proxy.s3.target import Query
 from quota.answers import Permission
 
 __all__ = [
@@ -93,11 +93,9 @@ def identify(
     """
     scope = _OBJECT if has_key else _BUCKET if has_bucket else _SERVICE
     names = _NO_MARKERS
-    if query.pairs:
+    if query.meant:
         chosen = []
-        for name in query.by_name:
-            if name in SIGNATURE_PARAMETERS:
-                continue
+        for name, _ in query.meant:
             if name in SUBRESOURCES and not (name == _PART_NUMBER and method in ("GET", "HEAD")):
                 chosen.append(name)
             elif name not in PARAMETERS and name != _PART_NUMBER and name[:6].lower() != _AUTHENTICATION:

@@ -94,10 +94,10 @@ class Plan(NamedTuple):
 
         Listings have their own translation (`listing.py`).
         """
-        if not self.query.pairs:
+        if not self.query.meant:
             return b""
         allowed = self.operation.query
-        pairs = [(name, value) for name, value in self.query.pairs if name in allowed and name not in _OURS]
+        pairs = [(name, value) for name, value in self.query.meant if name in allowed and name not in _OURS]
         if self.part_number is not None:
             pairs.append(("partNumber", str(self.part_number)))
         if upload_id is not None:
@@ -111,8 +111,8 @@ def make_plan(method: str, target: Target, headers: Headers) -> Plan | Refusal:
     `headers` as ASGI gives them: lower-case names, raw values. Never raises, whatever the bytes.
     """
     query = target.query
-    if query.pairs:
-        hoisted = hoisted_headers(query.pairs, headers)
+    if query.meant:
+        hoisted = hoisted_headers(query.meant, headers)
         if isinstance(hoisted, Refusal):
             return hoisted
         if hoisted:
@@ -137,7 +137,7 @@ def _plan_read(
     query = target.query
     version_id: str | None = None
     part_number: int | None = None
-    if query.pairs and operation.query:
+    if query.meant:
         version = _version(operation, query)
         if isinstance(version, Refusal):
             return version

@@ -38,10 +38,13 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Query(NamedTuple):
-    """The query string, decoded once: `pairs` in order; by name, the first value."""
+    """The query string, decoded once: `pairs` in order; by name, the first value; `meant` the pairs that are
+    not a presigned URL's signature.
+    """
 
     pairs: tuple[tuple[str, str], ...] = ()
     by_name: Mapping[str, str] = _NOTHING
+    meant: tuple[tuple[str, str], ...] = ()
 
     def get(self, name: str) -> str | None:
         """The value of `name`, None when absent ('' when it has none)."""
@@ -106,7 +109,8 @@ def parse_query(query_string: bytes) -> Query | Refusal:
             by_name.setdefault(name, value)
     if b"\0" in query_string or b"%00" in query_string:
         return error(Code.INVALID_URI, "The query string has a NUL character.")
-    return Query(tuple(pairs), by_name)
+    meant = [pair for pair in pairs if pair[0] not in SIGNATURE_PARAMETERS]
+    return Query(tuple(pairs), by_name, tuple(meant))
 
 
 _NO_QUERY: Final = Query()
