@@ -148,16 +148,26 @@ def quota_json(level: Level, limit: Limit | None, usage: Mapping[str, int], now:
             f"doubt_{word}": usage.get("d" + short, 0),
             **({f"multipart_{word}": usage.get(part, 0)} if part else {}),
             f"version_{word}": usage.get("v" + short, 0),
-            f"limit_{word}": (raised.get(word) if raised else None) or own,
+            f"limit_{word}": own if raised is None or raised.get(word) is None else raised[word],
             f"soft_limit_{word}": None if limit is None else getattr(limit, f"soft_{word}"),
         }
-    since, grace = usage.get("gs", 0), limit.grace_ms if limit else None
+    # The live state notices that usage has fallen only at the next write that adds something.
+    since = usage.get("gs", 0) if _is_over_soft(shown) else 0
+    grace = limit.grace_ms if limit else None
     return shown | {
         "grace_ends_at": rfc3339(since + grace) if since and grace else None,
         "raised_until": rfc3339(raised["until_ms"]) if raised else None,
         "recounted_at": rfc3339(usage.get("rt") or None),
         "recount_pending": usage.get("rp", 0) > 0,
     }
+
+
+def _is_over_soft(row: Mapping[str, Any]) -> bool:
+    for word in ("bytes", "objects"):
+        soft = row[f"soft_limit_{word}"]
+        if soft is not None and row[f"used_{word}"] + row[f"held_{word}"] + row[f"doubt_{word}"] > soft:
+            return True
+    return False
 
 
 def over(row: Mapping[str, Any], percent: int) -> bool:

@@ -204,7 +204,7 @@ async def _drain(live: LiveState, workspace_id: str, commit_seconds: float) -> N
     """Waits until no write is at work, nor may still be stored by the node after a cut."""
     deadline = asyncio.get_running_loop().time() + max(DRAIN_SECONDS, commit_seconds + live.lease_seconds)
     while True:
-        reply = await live.run("doubts", await live.epoch(), workspace_id, 1)
+        reply = await live.run("doubts", await live.epoch(), workspace_id, 10_000)
         if reply[0] in (b"ok", "ok") and len(reply) == 2:
             return
         usage = (await live.usage([f"w:{workspace_id}"]))[0]
