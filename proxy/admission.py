@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from proxy import denials
@@ -87,7 +86,7 @@ def register(call: Call, admitted: Admitted, direction: str) -> S3Error | None:
     """Take an admitted request in before anything is forwarded (protocol, rule 12). Returns a refusal or None."""
     call.admitted = admitted
     plan = call.plan
-    call.task = asyncio.current_task()
+    call.task = call.connection.task
     transfer = Transfer(
         call.request_id.decode(),
         chain=admitted.chain,

@@ -39,6 +39,10 @@ class Connection(Protocol):
     def is_disconnected(self) -> bool:
         """Whether the client is gone, or was cut."""
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that carries this request out, and then the next one of its connection."""
+
     def abort(self) -> None:
         """Cut the connection now, with RST: nothing buffered is flushed, and no later `send` writes a byte."""
 
@@ -108,6 +112,10 @@ class RequestCycle:
     @property
     def is_disconnected(self) -> bool:
         return self.disconnected
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        return self._protocol.task
 
     def abort(self) -> None:
         self._protocol.abort()

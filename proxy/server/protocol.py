@@ -76,7 +76,7 @@ class WioHttpProtocol(HttpToolsProtocol):
         self._stalled_since = NEVER
         self.cycle: RequestCycle | None = None  # type: ignore[assignment]
         self._ready: deque[RequestCycle] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._is_lost = False
         self._defaults: tuple[object, list[bytes]] = (None, [])
@@ -393,9 +393,9 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     def _start(self, cycle: RequestCycle) -> None:
         self._ready.append(cycle)
-        if self._task is None:
-            self._task = self.loop.create_task(self._work())
-            self.tasks.add(self._task)
+        if self.task is None:
+            self.task = self.loop.create_task(self._work())
+            self.tasks.add(self.task)
         else:
             self._end_idleness()
 
@@ -410,7 +410,7 @@ class WioHttpProtocol(HttpToolsProtocol):
         A task for each of them would cost as much as checking its signature. `tasks` holds this one while it
         is busy.
         """
-        task = self._task
+        task = self.task
         assert task is not None
         try:
             while not self._is_lost:
@@ -424,7 +424,7 @@ class WioHttpProtocol(HttpToolsProtocol):
                 await self._idle
         finally:
             self.tasks.discard(task)
-            self._task = self._idle = None
+            self.task = self._idle = None
             if self._ready:
                 # It was cancelled for another one's sake.
                 self._start(self._ready.popleft())
