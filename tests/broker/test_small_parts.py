@@ -101,7 +101,8 @@ def test_a_taken_port_or_a_missing_secret_is_one_clear_sentence(tmp_path: Path) 
         assert ended.returncode == 1
         assert ended.stderr.strip() == f"Cannot listen at 127.0.0.1:{port}: Address already in use."
         ended = subprocess.run(command, env=clean_env(), capture_output=True, text=True, timeout=30)
-        assert ended.returncode == 1
+        # A wrong setting is wrong usage, as it is for the proxy and for wio.
+        assert ended.returncode == 2
         assert "WIO_SECRET" in ended.stderr
         assert ended.stderr.count("\n") == 1
 
