@@ -12,6 +12,7 @@ import sigv4
 from proxy import denials
 from proxy.authentication import REDIS_GONE, authenticate, of_signature
 from proxy.call import Answer, Call, ClientGone, Receive, Scope
+from proxy.fair_share import FairShare
 from proxy.guard import current_guard
 from proxy.minio_quota import PATH as MINIO_QUOTA
 from proxy.minio_quota import serve_quota
@@ -45,7 +46,11 @@ class Handler:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._busy: dict[str, int] = {}
+        settings = worker.settings
+        self._shares = FairShare(
+            requests_at_most=settings.transfers_per_credential,
+            bytes_at_most=settings.held_bytes_per_credential,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive) -> None:
         call = Call(self._worker, scope, receive)
@@ -110,12 +115,11 @@ class Handler:
 
     async def carry_out(self, call: Call, runner: Runner) -> Answer | S3Error | None:
         """Do what is planned, for a credential that is proven; every malfunction becomes the error that clients get."""
-        worker, plan = self._worker, call.plan
+        plan = call.plan
         access_key_id = call.access_key_id
-        busy = self._busy.get(access_key_id, 0)
-        if busy >= worker.settings.transfers_per_credential:
+        size = max(0, plan.adds_bytes)
+        if not self._shares.take(access_key_id, size):
             return TOO_MANY
-        self._busy[access_key_id] = busy + 1
         try:
             return await runner(call)
         except Denied as denied:
@@ -133,9 +137,7 @@ class Handler:
             log.warning("node_failed", request_id=call.request_id.decode(), error=type(failure).__name__)
             return NODE_FAILED
         finally:
-            self._busy[access_key_id] -= 1
-            if not self._busy[access_key_id]:
-                del self._busy[access_key_id]
+            self._shares.give_back(access_key_id, size)
 
     async def _refuse(self, call: Call, refusal: S3Error) -> None:
         call.code = refusal.code

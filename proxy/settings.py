@@ -18,7 +18,6 @@ class ProxySettings(LiveSettings):
     domains: tuple[str, ...] = Field(
         (), description='Domains for virtual-host style, as JSON: ["s3.example.org"].'
     )
-    public_url: str = Field("", description="How clients reach the proxy, for links it hands out.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM) to serve https with.")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
     node_ca: Path | None = Field(None, description="Authorities (PEM) that sign the nodes' certificates.")
