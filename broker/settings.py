@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -26,6 +27,9 @@ class Settings(LiveSettings):
     console_url: str = "http://127.0.0.1:9001"
     host: str = "127.0.0.1"
     port: int = Field(default=9001, ge=0, le=65535)
+    #: Certificate chain and private key (PEM) to serve https with; a chain may hold its key.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     #: OpenID Connect issuer whose tokens AssumeRoleWithWebIdentity takes; None: refused.
     oidc_issuer: str | None = None
     #: The audience (client id) that such a token must name.
