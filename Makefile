@@ -5,7 +5,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-SOURCES := sigv4 quota proxy broker tests
+SOURCES := sigv4 quota proxy broker tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test soak check fmt lock docs bench bench-check clean

@@ -139,7 +139,7 @@ def _drive_heads(
 
 
 def _percentile(said: str, which: int) -> float:
-    found = re.search(rf"^\s+{which}%\s+([\d.]+)(\w+)$", said, re.MULTILINE)
+    found = re.search(rf"^\s+{which}%\s+([\d.]+)(\w+)\s*$", said, re.MULTILINE)
     return float(found[1]) * _UNITS[found[2]] if found else float("nan")
 
 
