@@ -45,8 +45,3 @@ def load(name: str) -> Script:
     bound = "local " + ", ".join(NAMES) + "\n"
     bound += "".join(f"{key} = KEYS[{i}]\n" for i, key in enumerate(keys, 1))
     return Script(name, keys, bound + "\n".join(pieces) + "\n" + text)
-
-
-def verbs() -> list[str]:
-    """Return the names of all verbs, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.lua"))
