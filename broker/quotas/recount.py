@@ -34,6 +34,11 @@ _PATIENCE: Final = 60.0
 _LOOKS: Final = 8
 #: Keys looked at before the books are asked again.
 _LOOK_BATCH: Final = 1000
+#: Of a versioned bucket, keys that never stand still: after how many looks in vain their writes are held up, how many
+#: at once, and for how long (ms); rarely enough that clients only try again.
+_LOOKS_IN_VAIN: Final = 5
+_PAUSED_KEYS: Final = 100
+_PAUSE_MS: Final = 300
 #: In the live state: no recount may begin before this time (ms), since writes of an earlier epoch may still come.
 COUNTS_AFTER: Final = "counts_after"
 
@@ -134,7 +139,7 @@ class _Recount:
         self._versioned = versioned
         self._patience = patience
         self._recount = new_id()
-        self._doubtful_parts: list[tuple[str, bytes]] = []
+        self._unknown: list[str] = []
         self._bytes = self._objects = self._old_bytes = self._old_objects = 0
 
     async def run(self) -> tuple[int, int]:
@@ -150,12 +155,21 @@ class _Recount:
     async def _settle(self, listed: dict[str, list[int]]) -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._patience, _FIRST_PAUSE
+        turn = 0
         while True:
+            turn += 1
+            if turn % (_LOOKS_IN_VAIN + 1) == 0 and self._unknown:
+                still = self._unknown[:_PAUSED_KEYS]
+                await self._ask("recount_pause", self._workspace, self._recount, _PAUSE_MS, *still)
+                pause = _FIRST_PAUSE
+                await asyncio.sleep(pause)
+            # A look is worth nothing once its key has changed, so nothing else comes between it and the verb.
+            uploads = json.dumps(await self._uploads())
             looked = await self._look()
             reply = await self._ask(
                 "recount_finish", self._workspace, self._recount, self._bytes, self._objects,
                 self._old_bytes, self._old_objects, json.dumps(listed, ensure_ascii=False),
-                json.dumps(looked, ensure_ascii=False), json.dumps(await self._uploads()),
+                json.dumps(looked, ensure_ascii=False), uploads,
             )  # fmt: skip
             if reply[0] == b"ok":
                 return int(reply[1]), int(reply[2])
@@ -203,26 +217,20 @@ class _Recount:
         """Looks at the keys of which the books cannot tell what they hold: [bytes, objects, changes seen]."""
         mark = f"{self._workspace}|k"
         dirty = await self._ask("recount_dirty", self._recount)
-        groups = await self._ask("doubts", self._workspace, 1_000_000)
-        now, in_doubt, busy = int(groups[1]), set(), set()
-        self._doubtful_parts = []
-        for raw, state in groups[2:]:
-            subject = raw.decode("utf-8", "surrogateescape")
-            key, group = _key_of(subject), json.loads(state)
-            if subject.startswith(f"{self._workspace}|p"):
-                if group["n"] == 0 and now >= group.get("qt", 0):
-                    self._doubtful_parts.append((subject, state))
-                continue
-            if group["n"] > 0 or now < group.get("qt", 0):
-                busy.add(key)
-            else:
-                in_doubt.add(key)
+        in_doubt: set[str] = set()
+        busy: set[str] = set()
+        for subject, _, idle in await self._groups():
+            if not subject.startswith(f"{self._workspace}|p"):
+                (in_doubt if idle else busy).add(_key_of(subject))
         wanted: dict[str, int] = {}
+        self._unknown = []
         for subject, value in zip(_texts(dirty[1::2]), _texts(dirty[2::2]), strict=True):
             if not subject.startswith(mark):
                 continue
             changes, known, _objects = (int(number) for number in value.split(":"))
             key = subject[len(mark) :]
+            if self._versioned and known < 0:
+                self._unknown.append(subject)
             if key not in busy and (key in in_doubt or (self._versioned and known < 0)):
                 wanted[key] = changes
             if len(wanted) >= _LOOK_BATCH:
@@ -235,9 +243,24 @@ class _Recount:
 
         return dict(await asyncio.gather(*(look(key, changes) for key, changes in wanted.items())))
 
+    async def _groups(self) -> list[tuple[str, bytes, bool]]:
+        """The groups of the workspace: subject, state, and whether nothing is under way and nothing can come."""
+        reply = await self._ask("doubts", self._workspace, 1_000_000)
+        now, found = int(reply[1]), []
+        for raw, state in reply[2:]:
+            group = json.loads(state)
+            idle = group["n"] == 0 and now >= group.get("qt", 0)
+            found.append((raw.decode("utf-8", "surrogateescape"), state, idle))
+        return found
+
     async def _uploads(self) -> dict[str, Any]:
         """Each recorded upload as the node has it: bytes by part number, or "gone"."""
         found: dict[str, Any] = {}
+        doubtful = [
+            (subject, state)
+            for subject, state, idle in await self._groups()
+            if idle and subject.startswith(f"{self._workspace}|p")
+        ]
         # Bit by bit: the parts of all workspaces' uploads lie beside them.
         key = self._live.layout["UPLOADS"]
         async for raw, value in self._live.redis.hscan_iter(key, count=500):
@@ -247,7 +270,7 @@ class _Recount:
             node_upload = self._sealer.open(record["nu"], b"node-upload").decode()
             parts = await self._place.parts(record["key"], node_upload)
             found[upload] = "gone" if parts is None else parts
-        for subject, state in self._doubtful_parts:
+        for subject, state in doubtful:
             upload, _, number = subject.partition("|p")[2].rpartition(":")
             parts = found.get(upload)
             size = parts.get(number, 0) if isinstance(parts, dict) else 0

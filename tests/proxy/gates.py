@@ -186,7 +186,7 @@ class Gate:
             aws_secret_access_key=secret,
             aws_session_token=token,
             region_name="us-east-1",
-            config=Config(signature_version="s3v4", retries={"total_max_attempts": 1}, **config),
+            config=Config(**{"signature_version": "s3v4", "retries": {"total_max_attempts": 1}, **config}),
         )
 
     def node_client(self) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from quota import Admitted, Denial, DenialCode, Outcome, Settlement
+from quota import Admitted, Change, Denial, DenialCode, Outcome, Settlement
 from quota.gate import Stake
 from tests.quota.conftest import World
 
@@ -425,3 +427,35 @@ async def test_numbers_up_to_two_to_the_53_are_exact(world: World) -> None:
     assert await put(world, "over", most - used + 1) == "size"
     assert await put(world, "fits", most - used, b"other") == "read"
     assert (await world.usage())["hb"] == most - used
+
+
+async def test_a_recount_holds_up_the_writes_of_one_versioned_key_for_a_moment(world: World) -> None:
+    (workspace,) = [change.value for change in world.changes() if change.id == "ws1"]
+    assert workspace is not None
+    versioned = Change("workspace", "ws1", next(world.versions), {**workspace, "versioned": True})
+    await world.live.apply([versioned])
+    epoch = await world.live.epoch()
+
+    async def ask(verb: str, *args: str | int) -> str:
+        return (await world.live.run(verb, epoch, "ws1", "recount1", *args))[0].decode()
+
+    assert await ask("recount_begin") == "ok"
+    assert await put(world, "h1", 10) == "known"
+    assert await ask("recount_pause", 60_000, "ws1|kk") == "no"  # not before the listing is done
+    assert await ask("recount_listed") == "ok"
+    assert await ask("recount_pause", 60_000, "ws1|kk") == "ok"
+    assert await put(world, "h2", 10) == "Recounting"
+    assert await put(world, "h3", 10, b"other") == "known"
+    # What was admitted before ends as ever, and the next look finds the key still.
+    done = {"base_bytes": 0, "base_objects": 0, "bytes": 10, "objects": 1}
+    assert await settle(world, "h1", Outcome.DONE, **done) == "ok"
+    assert await ask("recount_pause", 0, "ws1|kk") == "ok"
+    assert await put(world, "h2", 10) == "known"
+    assert await settle(world, "h2", Outcome.NONE) == "ok"
+    assert await settle(world, "h3", Outcome.DONE, **done) == "ok"
+    dirty = await world.live.run("recount_dirty", epoch, "recount1")
+    changes = dict(zip(dirty[1::2], dirty[2::2], strict=True))[b"ws1|kk"].split(b":")[0]
+    found = json.dumps({"ws1|kk": [10, 1, int(changes)]})
+    assert await ask("recount_finish", 0, 0, 0, 0, "{}", found, "{}") == "ok"
+    assert await charged(world) == (20, 2)
+    assert not await world.live.redis.hlen(world.live.layout["DIRTY"])

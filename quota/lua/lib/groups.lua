@@ -42,7 +42,8 @@ end
 -- A recount that runs on this workspace must know every key that changes under it (rule 11).
 -- USAGE w:WSID:rc = its id, with '*' behind it once the listing is done. DIRTY id|subject = "changes:bytes:objects" of
 -- each key that changed during the listing; bytes is what the key holds in the books, -1 where that is not known.
--- What changes for the first time after the listing is summed in id|+b and id|+o.
+-- What changes for the first time after the listing is summed in id|+b and id|+o. id|!subject = until when (ms) nothing
+-- may join on a key.
 local function recount_of(ws, subject)
   local running = redis.call('HGET', USAGE, 'w:' .. ws .. ':rc')
   if not running then return nil end
@@ -52,6 +53,14 @@ local function recount_of(ws, subject)
   if marker == 'a' then key = ws .. '|k' .. string.match(subject, '^[^|]*|a[^:]*:(.*)$')
   elseif marker == 'v' then key = ws .. '|k' .. string.match(subject, '^[^|]*|v(.*)%z[^%z]*$') end
   return id, listed == '*', marker, id .. '|' .. key
+end
+
+local function is_paused(now, ws, subject)
+  local first = string.sub(subject, #ws + 2, #ws + 2)
+  if first ~= 'a' and first ~= 'v' then return false end
+  local id, _, _, field = recount_of(ws, subject)
+  if not id then return false end
+  return now < tonumber(redis.call('HGET', DIRTY, id .. '|!' .. string.sub(field, #id + 2)) or '0')
 end
 
 local function touch(ws, subject)
@@ -135,6 +144,7 @@ end
 --   'size': the full size has no room; joined without a hold, `size` must follow with the base.
 local function join(now, place, subject, hold, worker, akid, kind, bytes, objects, base, upload)
   if redis.call('HEXISTS', HOLDS, hold) == 1 then return {'no', 'Gone'} end
+  if is_paused(now, place.ws, subject) then return {'no', 'Recounting', 'workspace', 'w:' .. place.ws} end
   local g = load_group(subject) or
     {p = place, b = base or -1, bo = 0, mx = 0, mo = 0, hb = 0, ho = 0, m = {}, n = 0, e = 0, q = 0}
   local is_new = g.n == 0 and g.q == 0
