@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -21,6 +21,7 @@ from broker.times import moment_ms, now_ms, rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
 from broker.web import After, Body, BrokerDep, CallerDep, Limit, Names, Permission, Text, permission_number
+from broker.workspaces.many import batches
 from broker.workspaces.models import WorkspaceName
 
 router = APIRouter(prefix="/keys", tags=["keys"])
@@ -91,11 +92,15 @@ async def list_credentials(
             query = query.where(Credential.user_id == (await find_user(session, user)).id)
         elif not admin or kind == "session":
             query = query.where(Credential.user_id == caller.user)
-        rows = list(await session.scalars(query.order_by(Credential.id).limit(limit)))
-        if not caller.scope.is_whole:
-            rows = [row for row in rows if caller.credential in (row.id, *row.parents)]
+        query = query.order_by(Credential.id)
+        if caller.scope.is_whole:
+            rows = list(await session.scalars(query.limit(limit)))
+        else:
+            # One user's, of whom none has more than `MAX_LIVE`.
+            every = await session.scalars(query)
+            rows = [row for row in every if caller.credential in (row.id, *row.parents)][:limit]
         used = await last_uses(broker, [row.id for row in rows])
-        return [await credential_json(session, row, used.get(row.id)) for row in rows]
+        return await credentials_json(session, rows, used)
 
 
 async def last_uses(broker: Broker, access_key_ids: list[str]) -> dict[str, int]:
@@ -107,20 +112,32 @@ async def last_uses(broker: Broker, access_key_ids: list[str]) -> dict[str, int]
 
 async def bucket_names(session: AsyncSession, ids: Iterable[str]) -> list[str]:
     """`OWNER.name` of each workspace that still exists, in order."""
-    found = await session.execute(
-        select(User.handle, WorkspaceName.name)
-        .join(User, User.id == WorkspaceName.owner_id)
-        .where(WorkspaceName.workspace_id.in_(list(ids)), WorkspaceName.primary)
-    )
-    return sorted(f"{handle}.{name}" for handle, name in found)
+    return sorted((await _buckets(session, ids)).values())
+
+
+async def _buckets(session: AsyncSession, ids: Iterable[str]) -> dict[str, str]:
+    buckets: dict[str, str] = {}
+    for some in batches(ids):
+        found = await session.execute(
+            select(WorkspaceName.workspace_id, User.handle, WorkspaceName.name)
+            .join(User, User.id == WorkspaceName.owner_id)
+            .where(WorkspaceName.workspace_id.in_(some), WorkspaceName.primary)
+        )
+        buckets |= {workspace: f"{handle}.{name}" for workspace, handle, name in found}
+    return buckets
 
 
 async def scope_json(session: AsyncSession, scope: Scope) -> dict[str, Any] | None:
     """A scope for people; None when it is whole."""
+    return _scope_shown(scope, await _buckets(session, scope.workspaces or ()))
+
+
+def _scope_shown(scope: Scope, buckets: Mapping[str, str]) -> dict[str, Any] | None:
     if scope.workspaces is None and scope.permission is None:
         return None
+    within = scope.workspaces
     return {
-        "workspaces": None if scope.workspaces is None else await bucket_names(session, scope.workspaces),
+        "workspaces": None if within is None else sorted(buckets[one] for one in within if one in buckets),
         "permission": None if scope.permission is None else policy.WORDS[scope.permission],
     }
 
@@ -129,16 +146,32 @@ async def credential_json(
     session: AsyncSession, row: Credential, last_used: int | None = None
 ) -> dict[str, Any]:
     """A key or session as the API shows it (design, section 8); never its secret."""
-    user = await session.get_one(User, row.user_id)
-    workspaces = None if row.workspaces is None else frozenset(row.workspaces)
-    return {
-        "access_key_id": row.id,
-        "kind": row.kind,
-        "user": user.handle,
-        "name": row.name,
-        "scope": await scope_json(session, Scope(workspaces, row.permission)),
-        "created_at": rfc3339(row.created_at),
-        "expires_at": rfc3339(row.expires_at),
-        "last_used_at": rfc3339(last_used),
-        "enabled": row.enabled,
-    }
+    used = {} if last_used is None else {row.id: last_used}
+    return (await credentials_json(session, [row], used))[0]
+
+
+async def credentials_json(
+    session: AsyncSession, rows: Sequence[Credential], used: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The same for many; `used` says when (ms) each was last used."""
+    handles: dict[str, str] = {}
+    for some in batches(row.user_id for row in rows):
+        users = await session.execute(select(User.id, User.handle).where(User.id.in_(some)))
+        handles.update((ident, handle) for ident, handle in users)
+    buckets = await _buckets(session, (one for row in rows for one in row.workspaces or ()))
+    return [
+        {
+            "access_key_id": row.id,
+            "kind": row.kind,
+            "user": handles[row.user_id],
+            "name": row.name,
+            "scope": _scope_shown(
+                Scope(None if row.workspaces is None else frozenset(row.workspaces), row.permission), buckets
+            ),
+            "created_at": rfc3339(row.created_at),
+            "expires_at": rfc3339(row.expires_at),
+            "last_used_at": rfc3339(used.get(row.id)),
+            "enabled": row.enabled,
+        }
+        for row in rows
+    ]

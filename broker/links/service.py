@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, false, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
@@ -20,7 +20,9 @@ from broker.keys.service import check_room, inheritance, kill_credentials, mint,
 from broker.passwords import hash_password
 from broker.policy import Caller, Scope
 from broker.times import moment_ms, now_ms, rfc3339
-from broker.workspaces.find import by_id, find_workspace
+from broker.workspaces.find import Found, by_id, find_workspace
+from broker.workspaces.many import load_many, principals, reach
+from broker.workspaces.models import Workspace
 from quota import LiveStateError
 
 MAX_KEY_BYTES = 1024
@@ -93,17 +95,15 @@ async def list_links(
         if workspace is not None:
             found = await find_workspace(session, caller, workspace)
             query = query.where(Credential.link_workspace == found.row.id)
-        rows: list[Credential] = []
-        for row in await session.scalars(query.order_by(Credential.id)):
-            if await may_end(session, caller, row):
-                rows.append(row)
-                if len(rows) == limit:
-                    break
-        used = await _downloads(broker, rows)
-        return [
-            await link_json(broker, session, caller, row, count)
-            for row, count in zip(rows, used, strict=True)
-        ]
+        theirs = await _may_end_sql(session, caller)
+        query = query.outerjoin(Workspace, Workspace.id == Credential.link_workspace).where(theirs)
+        rows = list(await session.scalars(query.order_by(Credential.id).limit(limit)))
+        places = await load_many(session, caller, {row.link_workspace or "" for row in rows})
+    used = await _downloads(broker, rows)
+    return [
+        _shown(broker, caller, row, places.get(row.link_workspace or ""), count)
+        for row, count in zip(rows, used, strict=True)
+    ]
 
 
 async def may_end(session: AsyncSession, caller: Caller, row: Credential) -> bool:
@@ -114,6 +114,21 @@ async def may_end(session: AsyncSession, caller: Caller, row: Credential) -> boo
         return True
     found = await by_id(session, caller, row.link_workspace or "")
     return found is not None and found.manages
+
+
+async def _may_end_sql(session: AsyncSession, caller: Caller) -> ColumnElement[bool]:
+    """`may_end` as a condition on a link's row and its workspace's, which may be gone."""
+    scope = caller.scope
+    if scope.permission is not None and scope.permission < policy.OWN:
+        return false()
+    if isinstance(policy.may_administer(caller), policy.Allowed):
+        managed: ColumnElement[bool] = Workspace.id.is_not(None)
+    else:
+        managed = reach(caller, await principals(session, caller), policy.OWN, now_ms())
+    theirs = or_(Credential.user_id == caller.user, managed)
+    if scope.workspaces is None:
+        return theirs
+    return and_(Credential.link_workspace.in_(sorted(scope.workspaces)), theirs)
 
 
 async def _downloads(broker: Broker, rows: list[Credential]) -> list[int]:
@@ -128,8 +143,11 @@ async def link_json(
     broker: Broker, session: AsyncSession, caller: Caller, row: Credential, used: int = 0
 ) -> dict[str, Any]:
     """A link as the API shows it; its URL, which is the power to use it, only to its maker."""
+    return _shown(broker, caller, row, await by_id(session, caller, row.link_workspace or ""), used)
+
+
+def _shown(broker: Broker, caller: Caller, row: Credential, found: Found | None, used: int) -> dict[str, Any]:
     link = row.link or {}
-    found = await by_id(session, caller, row.link_workspace or "")
     url = None
     if row.user_id == caller.user:
         token = f"{row.id}.{open_secret(broker.sealer, row)}"

@@ -16,12 +16,13 @@ from broker import policy
 from broker.errors import denied, invalid
 from broker.policy import Caller
 from broker.quotas.models import Limit
-from broker.roots.find import find_root, root_view
+from broker.roots.find import find_root, root_view, root_views
 from broker.roots.models import Root
 from broker.times import rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
-from broker.workspaces.find import Found, find_workspace, list_workspaces
+from broker.workspaces.find import Found, find_workspace
+from broker.workspaces.many import list_workspaces
 from broker.workspaces.models import Workspace
 
 LEVELS = ("workspace", "user", "user-root", "root")
@@ -109,7 +110,12 @@ async def visible(session: AsyncSession, caller: Caller, *, everything: bool, li
     levels += _user_roots(users, mine)
     if everything:
         roots = list(await session.scalars(select(Root).order_by(Root.name)))
-        levels += [root_level(root) for root in roots if await _manages(session, caller, root)]
+        views = await root_views(session)
+        levels += [
+            root_level(root)
+            for root in roots
+            if isinstance(policy.may_manage_root(caller, views(root)), policy.Allowed)
+        ]
     return levels[:limit]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,7 +25,18 @@ async def find_root(session: AsyncSession, name: str) -> Root:
 
 async def root_view(session: AsyncSession, root: Root) -> RootView:
     """The root with its grants."""
-    grants = list(await session.scalars(select(RootGrant).where(RootGrant.root_id == root.id)))
+    return _view(root, list(await session.scalars(select(RootGrant).where(RootGrant.root_id == root.id))))
+
+
+async def root_views(session: AsyncSession) -> Callable[[Root], RootView]:
+    """What gives the view of any root, all grants having been read at once."""
+    grants: dict[str, list[RootGrant]] = defaultdict(list)
+    for grant in await session.scalars(select(RootGrant)):
+        grants[grant.root_id].append(grant)
+    return lambda root: _view(root, grants[root.id])
+
+
+def _view(root: Root, grants: Sequence[RootGrant]) -> RootView:
     return RootView(
         root.kind,
         root.created_by,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
 from broker.context import Broker, Unit, revoked
 from broker.errors import denied, invalid, not_found
+from broker.groups.models import Group
 from broker.policy import Caller, ShareView
 from broker.shares.models import Share
 from broker.shares.tree import (
@@ -26,6 +28,7 @@ from broker.shares.tree import (
 from broker.times import moment_ms, now_ms, rfc3339
 from broker.users.models import User
 from broker.workspaces.find import Found, by_id, find_workspace
+from broker.workspaces.many import batches, load_many, principals, reach
 from broker.workspaces.models import Workspace
 from quota import new_id
 
@@ -231,33 +234,59 @@ async def list_shares(
 ) -> list[dict[str, Any]]:
     """The shares the caller may see: of one workspace, or of all they own or received."""
     async with broker.db.read() as session:
-        query = select(Share).where(Share.id > after).order_by(Share.id)
+        query = select(Share).where(Share.id > after).order_by(Share.id).limit(limit)
         if workspace is not None:
             found = await find_workspace(session, caller, workspace)
             query = query.where(Share.workspace_id == found.row.id)
-        shown: list[dict[str, Any]] = []
-        for row in await session.scalars(query):
-            one = await by_id(session, caller, row.workspace_id)
-            if one is not None and (
-                one.manages or row.principal in caller.principals or row.created_by == caller.user
-            ):
-                shown.append(await share_json(session, row, one.bucket))
-                if len(shown) == limit:
-                    break
-        return shown
+        if isinstance(policy.may_administer(caller), policy.Denied):
+            names, now = await principals(session, caller), now_ms()
+            theirs = [reach(caller, names, policy.OWN, now), Share.principal.in_(sorted(caller.principals))]
+            if caller.user is not None:
+                theirs.append(Share.created_by == caller.user)
+            query = query.join(Workspace, Workspace.id == Share.workspace_id).where(
+                reach(caller, names, policy.READ, now), or_(*theirs)
+            )
+        rows = list(await session.scalars(query))
+        places = await load_many(session, caller, {row.workspace_id for row in rows})
+        seen = [(row, places[row.workspace_id].bucket) for row in rows if row.workspace_id in places]
+        return await shares_json(session, seen)
 
 
 async def share_json(session: AsyncSession, row: Share, bucket: str) -> dict[str, Any]:
     """A share as the API shows it (design, section 8)."""
-    maker = await session.get(User, row.created_by)
-    return {
-        "id": row.id,
-        "workspace": bucket,
-        "principal": await principal_text(session, row.principal),
-        "permission": policy.WORDS[row.permission],
-        "expires_at": rfc3339(row.expires_at),
-        "parent_id": row.parent_id,
-        "created_at": rfc3339(row.created_at),
-        "created_by": maker.handle if maker else row.created_by,
-        "state": "expired" if row.expires_at is not None and row.expires_at <= now_ms() else "active",
-    }
+    return (await shares_json(session, [(row, bucket)]))[0]
+
+
+async def shares_json(session: AsyncSession, rows: Sequence[tuple[Share, str]]) -> list[dict[str, Any]]:
+    """The same for many, each with its workspace's bucket."""
+    told = await principal_texts(
+        session, [name for row, _ in rows for name in (row.principal, f"u:{row.created_by}")]
+    )
+    now = now_ms()
+    return [
+        {
+            "id": row.id,
+            "workspace": bucket,
+            "principal": told.get(row.principal, row.principal),
+            "permission": policy.WORDS[row.permission],
+            "expires_at": rfc3339(row.expires_at),
+            "parent_id": row.parent_id,
+            "created_at": rfc3339(row.created_at),
+            "created_by": told.get(f"u:{row.created_by}", row.created_by),
+            "state": "expired" if row.expires_at is not None and row.expires_at <= now else "active",
+        }
+        for row, bucket in rows
+    ]
+
+
+async def principal_texts(session: AsyncSession, wanted: Iterable[str]) -> dict[str, str]:
+    """What `principal_text` says of each; those that are gone are left out."""
+    every = set(wanted)
+    told = {policy.EVERYONE: "everyone"}
+    for some in batches(one[2:] for one in every if one.startswith("g:")):
+        groups = await session.execute(select(Group.id, Group.name).where(Group.id.in_(some)))
+        told |= {f"g:{ident}": f"group:{name}" for ident, name in groups}
+    for some in batches(one[2:] for one in every if one.startswith("u:")):
+        users = await session.execute(select(User.id, User.handle).where(User.id.in_(some)))
+        told |= {f"u:{ident}": handle for ident, handle in users}
+    return told

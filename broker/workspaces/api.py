@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 from broker.context import Broker
 from broker.policy import Caller
 from broker.web import After, Body, BrokerDep, CallerDep, Limit, Long, Text
-from broker.workspaces.find import Found, find_workspace, list_workspaces, workspace_json
+from broker.workspaces.find import Found, find_workspace
+from broker.workspaces.many import list_workspaces, workspaces_json
 from broker.workspaces.service import (
     alias_workspace,
     create_workspace,
@@ -39,9 +40,7 @@ class TransferIn(Body):
 async def _shown(broker: Broker, caller: Caller, found: list[Found]) -> list[dict[str, Any]]:
     usage = await broker.live.usage([f"w:{one.row.id}" for one in found])
     async with broker.db.read() as session:
-        return [
-            await workspace_json(session, caller, one, used) for one, used in zip(found, usage, strict=True)
-        ]
+        return await workspaces_json(session, caller, found, usage)
 
 
 @router.post("", status_code=201)

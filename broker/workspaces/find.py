@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,11 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from broker import policy
 from broker.errors import denied, not_found
 from broker.names import parse_workspace
-from broker.nodes.models import Node
 from broker.policy import Caller
 from broker.roots.models import Root
 from broker.shares.tree import permission_of
-from broker.times import now_ms, rfc3339
+from broker.times import now_ms
 from broker.users.models import User
 from broker.workspaces.models import Workspace, WorkspaceName
 
@@ -72,53 +69,3 @@ async def by_id(session: AsyncSession, caller: Caller, workspace_id: str) -> Fou
     )
     root = await session.get_one(Root, row.root_id)
     return Found(row, root, owner.handle, name or row.id, permission, manages)
-
-
-async def list_workspaces(
-    session: AsyncSession, caller: Caller, *, everything: bool, limit: int, after: str
-) -> list[Found]:
-    """The caller's own and those shared with them; `everything` asks, as an admin, for all."""
-    found: list[Found] = []
-    last = after
-    while len(found) < limit:
-        rows = list(
-            await session.scalars(
-                select(Workspace).where(Workspace.id > last).order_by(Workspace.id).limit(200)
-            )
-        )
-        for row in rows:
-            one = await by_id(session, caller, row.id)
-            if one is not None and (everything or policy.effective(caller, row.id, one.permission) > 0):
-                found.append(one)
-                if len(found) == limit:
-                    break
-        if len(rows) < 200:
-            break
-        last = rows[-1].id
-    return found
-
-
-async def workspace_json(
-    session: AsyncSession, caller: Caller, found: Found, usage: Mapping[str, int]
-) -> dict[str, Any]:
-    """A workspace as the API shows it (design, section 8); bucket, node and prefix in the node stay hidden."""
-    node = await session.get_one(Node, found.root.node_id)
-    permission = policy.effective(caller, found.row.id, found.permission)
-    names = select(WorkspaceName.name).where(
-        WorkspaceName.workspace_id == found.row.id, WorkspaceName.primary.is_(False)
-    )
-    return {
-        "id": found.row.id,
-        "owner": found.owner,
-        "name": found.name,
-        "bucket": found.bucket,
-        "aliases": sorted(await session.scalars(names)),
-        "root": found.root.name,
-        "node": node.name,
-        "public": found.root.kind == "public",
-        "permission": policy.WORDS.get(permission),
-        "state": found.row.state,
-        "created_at": rfc3339(found.row.created_at),
-        "used_bytes": usage.get("b", 0),
-        "used_objects": usage.get("o", 0),
-    }
