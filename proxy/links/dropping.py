@@ -38,7 +38,8 @@ def unique_name(given: str) -> str:
 
     64 bits of chance are in it: nothing is overwritten, and nobody learns what names there are.
     """
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", given)[-1])
+    # Cut first: a form may name a file in 64 KiB, and shortening that letter by letter takes seconds.
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", given)[-1][-_LONGEST:])
     name = "".join(char for char in name if char.isprintable()).strip(" .")
     while len(name.encode()) > _LONGEST:
         name = name[1:]

@@ -7,11 +7,11 @@ same table of transfers that a revocation cuts, the same holds and quotas.
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from proxy import bodies
 from proxy.authentication import REDIS_GONE
-from proxy.call import Answer, Call, Receive, Scope, header
+from proxy.call import Answer, Call, Headers, Receive, Scope, header
 from proxy.handler import Handler
 from proxy.links import pages
 from proxy.links.dropping import UNSIGNED, open_drop, unique_name
@@ -68,6 +68,7 @@ class LinkHandler(Handler):
     async def _serve(self, call: Call) -> S3Error | None:
         place: Place | None = call.scope["wio.place"]
         call.operation = "Link"
+        call.dress = _for_strangers
         try:
             link = await find_link(self._worker, place) if place is not None else None
             if place is None or link is None:
@@ -209,7 +210,7 @@ class LinkHandler(Handler):
             given, size = opened
         else:
             given, length = (
-                (place.rest or place.name.decode("ascii", "replace")),
+                (place.rest or unquote(place.name.decode("ascii", "replace"), errors="replace")),
                 sent.get(b"content-length", b""),
             )
             if not length.isdigit() or len(length) > 19:
@@ -256,6 +257,11 @@ class LinkHandler(Handler):
         else:
             headers, body = (_TEXT, *pages.COMMON), told.message.encode() + b"\n"
         await call.answer(Answer(status, headers, body))
+
+
+def _for_strangers(_status: int, headers: Headers) -> Headers:
+    # How full the owner's quota is is nobody's business here.
+    return [pair for pair in headers if pair[0] != b"x-wio-quota-warning"]
 
 
 def _wants_page(call: Call) -> bool:

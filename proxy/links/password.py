@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from enum import Enum, auto
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -96,16 +96,8 @@ class Passwords:
         ).encode("ascii")
 
     def _has_cookie(self, link: Link, headers: Headers) -> bool:
-        for name, value in headers:
-            if name != b"cookie":
-                continue
-            try:
-                morsel = SimpleCookie(value.decode("latin-1")).get(COOKIE)
-            except CookieError:
-                continue
-            if morsel is None:
-                continue
-            ends, _, seal = morsel.value.partition(".")
+        for value in _cookies(headers):
+            ends, _, seal = value.partition(".")
             if not (ends.isascii() and ends.isdigit() and len(ends) < 12) or int(ends) < time.time():
                 continue
             if hmac.compare_digest(self._seal(link, int(ends)).encode(), seal.encode("utf-8", "replace")):
@@ -115,6 +107,16 @@ class Passwords:
     def _seal(self, link: Link, ends: int) -> str:
         told = f"{link.id}|{link.password}|{ends}".encode()
         return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+
+
+def _cookies(headers: Headers) -> Iterator[str]:
+    """Every value of our cookie. `http.cookies` gives up at the first strange one, and takes long over some."""
+    for name, value in headers:
+        if name == b"cookie":
+            for pair in value.decode("latin-1").split(";"):
+                found, _, told = pair.strip().partition("=")
+                if found == COOKIE:
+                    yield told
 
 
 def _basic(value: bytes) -> str | None:
