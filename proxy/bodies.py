@@ -19,6 +19,10 @@ SMALL: Final = 64 * 1024
 Release = Callable[[], Awaitable[None]]
 
 
+class NoRoom(Exception):
+    """The worker reads as many documents whole as it may."""
+
+
 async def received(call: Call) -> AsyncIterator[bytes]:
     """Yield the body as the client sends it. Raises `ClientGone` when it stops before the end."""
     receive = call.receive
@@ -53,9 +57,17 @@ def decoder_of(call: Call, decoded_length: int) -> sigv4.ChunkDecoder | None:
 async def whole(call: Call, limit: int) -> bytes:
     """Return the whole body, decoded and verified against everything that its signature says.
 
-    Raises `SigV4Error` for one that is not what was signed, or longer than `limit` bytes; `ClientGone`.
+    Raises `SigV4Error` for one that is not what was signed, or longer than `limit` bytes; `NoRoom`; `ClientGone`.
+    What is larger than `SMALL` has its part of the worker's room for documents until the request ends.
     """
     presented = call.presented
+    if limit > 2 * SMALL:
+        told = call.plan.decoded_length
+        size = limit if told is None else min(told, limit)
+        if size > SMALL:
+            if not await call.worker.documents.take(size):
+                raise NoRoom
+            call.document_bytes += size
     decoder = decoder_of(call, presented.decoded_length or 0)
     parts: list[bytes] = []
     size = 0

@@ -63,6 +63,7 @@ class Call:
         "code",
         "connection",
         "context",
+        "document_bytes",
         "dress",
         "exchange",
         "form",
@@ -116,6 +117,8 @@ class Call:
         self.exchange: Exchange | None = None
         self.reading: Exchange | None = None
         self.trailers: dict[str, str] = {}
+        #: What this request has of the worker's room for documents.
+        self.document_bytes = 0
 
     @property
     def is_planned(self) -> bool:
@@ -149,6 +152,12 @@ class Call:
     def was_sent(self) -> bool:
         """Whether the node may have all of the change: its final byte was handed to the socket (rule 7)."""
         return self.exchange is not None and self.exchange.body_sent
+
+    def give_back(self) -> None:
+        """Give back the room of a document that was read whole."""
+        size, self.document_bytes = self.document_bytes, 0
+        if size:
+            self.worker.documents.give_back(size)
 
     def let_go(self) -> None:
         """Cut what is left of its exchanges, which a cancellation leaves open."""

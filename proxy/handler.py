@@ -11,6 +11,7 @@ import structlog
 import sigv4
 from proxy import denials
 from proxy.authentication import REDIS_GONE, authenticate, of_signature
+from proxy.bodies import NoRoom
 from proxy.call import Answer, Call, ClientGone, Receive, Scope
 from proxy.fair_share import FairShare
 from proxy.guard import current_guard
@@ -39,6 +40,8 @@ FORM_ALONE: Final = error(Code.INVALID_ARGUMENT, "Only one auth mechanism allowe
 TOO_MANY: Final = error(
     Code.SLOW_DOWN, "This credential has too many requests at once. Wait for some to end."
 )
+
+NO_ROOM: Final = error(Code.SLOW_DOWN, "Too many documents are being read at once. Try again in a moment.")
 
 
 class Handler:
@@ -72,6 +75,7 @@ class Handler:
                 self._worker.transfers.finish(call.transfer)
                 # The task goes on with the connection's next request.
                 current_guard.set(None)
+            call.give_back()
             self._worker.audit.ended(call)
             self._record(call)
             call.drop()
@@ -128,6 +132,8 @@ class Handler:
             return of_signature(failure)
         except FormError as failure:
             return failure.refusal
+        except NoRoom:
+            return NO_ROOM
         except GateUnavailable:
             return REDIS_GONE
         except (ConnectError, ConnectTimeout, PoolTimeout) as failure:

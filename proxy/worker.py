@@ -15,6 +15,7 @@ import structlog
 from proxy.access_log import AccessLog
 from proxy.audit import AuditTrail
 from proxy.credentials import Credentials
+from proxy.document_room import DocumentRoom
 from proxy.events import Events
 from proxy.metrics import Metrics
 from proxy.nodes import Nodes
@@ -41,6 +42,7 @@ class Worker:
         self.access_log = AccessLog(enabled=settings.access_log)
         self.sealer = Sealer(settings.secret.get_secret_value())
         self.transfers = TransferTable(self._on_cut)
+        self.documents = DocumentRoom()
         self.wire = Wire(
             settings.redis_url,
             timeout=settings.redis_timeout_seconds,
