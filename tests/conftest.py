@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests import servers
 # proxy, a CA bundle or somebody's AWS profile.
 for _name in set(os.environ) - set(servers.clean_env()):
     del os.environ[_name]
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # Started by nohup; what is started here shall hear it all the same.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 

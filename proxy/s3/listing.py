@@ -199,7 +199,7 @@ def _grammar() -> re.Pattern[str]:
     leaves = "|".join(f"<{name}>[^<]*+</{name}>" for name in _LEAVES.split("|"))
     owner = r"<Owner><ID>[^<]*+</ID>(?:<DisplayName>[^<]*+</DisplayName>)?+</Owner>"
     # MinIO's metadata=true adds these three; a name in UserMetadata is a header's.
-    metadata = r"<UserMetadata>(?:<[^<>/]++>[^<]*+</[^<>]++>)*+</UserMetadata>"
+    metadata = r"<UserMetadata>(?:<[^<>/]++>[^<]*+</[^<>]++>)*</UserMetadata>"
     internal = r"<Internal><K>[0-9]*+</K><M>[0-9]*+</M></Internal>"
     rest = f"(?:{leaves}|{owner}|<UserTags>[^<]*+</UserTags>|{metadata}|{internal})*+"
     items = "|".join(

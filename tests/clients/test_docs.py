@@ -44,8 +44,9 @@ def test_a_page_runs(page: Path, jane: Person, admin: Wio) -> None:
         '#!/bin/sh\nwio workspace show "$1" >/dev/null 2>&1 || wio workspace create "$1"\n'
     )
     (tools / "mc").symlink_to(servers.find_program("mc"))
-    (tools / "python").symlink_to(sys.executable)
-    for tool in ("wio", "made"):
+    # Not a link: a Python finds its virtual environment by where it is started.
+    (tools / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for tool in ("wio", "made", "python"):
         (tools / tool).chmod(0o755)
     (jane.home / "cat.jpg").write_bytes(b"meow")
     (jane.home / "tree").rename(jane.home / "album")
