@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Final, NoReturn
 
 import sigv4
 from proxy.call import Call, ClientGone
+from proxy.splicing import LEAST_BYTES, Rest
 
 #: Bodies up to this many bytes are read whole, so that head and body go out in one write.
 SMALL: Final = 64 * 1024
@@ -88,9 +89,13 @@ async def whole(call: Call, limit: int) -> bytes:
 
 async def plain(
     call: Call, length: int, release: Release, hasher: sigv4.PayloadHasher | None
-) -> AsyncIterator[bytes]:
-    """Yield a body of `length` bytes; its last piece only after `release`, and after `hasher` has agreed."""
+) -> AsyncIterator[bytes | Rest]:
+    """Yield a body of `length` bytes; its last piece only after `release`, and after `hasher` has agreed.
+
+    What nobody here has to see is yielded as a `Rest` between two pieces, all but the last byte.
+    """
     left = length
+    can_splice = hasher is None and call.is_body_raw
     async for piece in received(call):
         left -= len(piece)
         if hasher is not None:
@@ -103,8 +108,35 @@ async def plain(
             await release()
             call.check()
         yield piece
+        if can_splice and left > LEAST_BYTES and (lent := call.connection.lend_body(LEAST_BYTES)) is not None:
+            rest = Rest(_Unread(call), lent[0], min(left, lent[1]) - 1, call.check)
+            try:
+                yield rest
+            finally:
+                call.connection.take_back()
+            left -= rest.moved
+            can_splice = rest.moved > 0
     if left:
         raise sigv4.IncompleteBody
+
+
+class _Unread:
+    """What is left of a body in its client's socket."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.wait_readable = call.connection.wait_readable
+
+    def took(self, size: int) -> None:
+        call = self._call
+        call.connection.took(size)
+        call.bytes_in += size
+        if call.transfer is not None:
+            call.transfer.bytes = call.bytes_in
+
+    def ended_early(self, _cause: OSError | None) -> NoReturn:
+        self._call.connection.abort()
+        raise ClientGone
 
 
 async def decoded(

@@ -68,6 +68,7 @@ class Call:
         "exchange",
         "form",
         "headers",
+        "is_body_raw",
         "method",
         "mutation",
         "operation",
@@ -89,6 +90,8 @@ class Call:
         self.worker = worker
         self.scope = scope
         self.receive = receive
+        #: Whether `receive` gives the client's bytes as they came, so that they may be read past it.
+        self.is_body_raw = True
         self.connection: Connection = scope["extensions"]["wio"]
         self.method: str = scope["method"]
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]

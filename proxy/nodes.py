@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import sigv4
 from proxy.guard import current_guard
+from proxy.splicing import Rest
 from proxy.upstream import Exchange, Origin, Timeouts, Upstream
 from quota import Sealer, SealError
 from quota.gate import Gate
@@ -96,7 +97,7 @@ class Nodes:
         headers: Sequence[tuple[bytes, bytes]] = (),
         *,
         payload_sha256: str = sigv4.EMPTY_SHA256,
-        body: bytes | AsyncIterator[bytes] | None = None,
+        body: bytes | AsyncIterator[bytes | Rest] | None = None,
         read_seconds: float | None = None,
     ) -> Exchange:
         """Sign a request with the node's credentials and send it; return the exchange once its answer has begun.

@@ -73,6 +73,7 @@ async def open_drop(call: Call, headers: dict[bytes, bytes]) -> tuple[str, int] 
     if size < 0:
         return error(Code.MALFORMED_POST)
     call.receive = _as_body(_file(head, size, first, pieces))
+    call.is_body_raw = False
     return head.filename, size
 
 

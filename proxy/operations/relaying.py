@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.call import Answer, Call, header
 from proxy.mutation import Base
@@ -13,6 +13,7 @@ from proxy.s3.rewrite import Names, node_error
 from proxy.s3.target import bucket_of_host, encode_query, node_path
 from proxy.s3.url_names import url_decode
 from proxy.s3.xml_read import child, children, parse_xml, text_of
+from proxy.splicing import LEAST_BYTES
 from proxy.upstream import Exchange, RemoteProtocolError
 from quota import Route
 
@@ -60,6 +61,10 @@ async def relay(call: Call, exchange: Exchange) -> None:
     headers = relay_headers(exchange.headers)
     transfer, write = call.transfer, call.connection.write
     assert transfer is not None
+
+    def moved(size: int) -> None:
+        call.bytes_out = transfer.bytes = transfer.bytes + size
+
     try:
         length = header(headers, b"content-length")
         left = int(length) if length is not None and call.method != "HEAD" else -1
@@ -67,14 +72,28 @@ async def relay(call: Call, exchange: Exchange) -> None:
         async for chunk in exchange:
             # Whether this request may still move is asked by the connection, before it writes.
             size = len(chunk)
-            call.bytes_out = transfer.bytes = transfer.bytes + size
+            moved(size)
             left -= size
             await write(chunk, is_last=left == 0)
             if not left:
                 return
+            if left >= LEAST_BYTES and await _relay_in_kernel(call, exchange, moved):
+                return
         await write(b"", is_last=True)
     finally:
         exchange.abort()
+
+
+async def _relay_in_kernel(call: Call, exchange: Exchange, moved: Callable[[int], None]) -> bool:
+    """Stream the rest of a body past this process, if sockets, sizes and what is buffered allow it now."""
+    lent = exchange.lend_body(LEAST_BYTES)
+    if lent is None:
+        return False
+    reading, size = lent
+    if await call.connection.splice(exchange, reading, size, moved):
+        return True
+    exchange.take_back()
+    return False
 
 
 async def relay_small(call: Call, exchange: Exchange) -> Answer | S3Error:

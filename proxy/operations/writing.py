@@ -16,6 +16,7 @@ from proxy.operations.relaying import look, node_refusal, path_of, relay_small
 from proxy.operations.upload_names import abandon, belongs, look_at_part, open_upload
 from proxy.s3.errors import S3Error
 from proxy.s3.target import physical_problem
+from proxy.splicing import Rest
 from proxy.upstream import Exchange, UpstreamError
 from quota import Route
 
@@ -115,7 +116,7 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
         raise
 
 
-async def tell_base(mutation: Mutation, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def tell_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:
     """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
     on its key waiting for it.
     """
@@ -149,7 +150,7 @@ async def _store_small(call: Call, mutation: Mutation, node: Node, path: bytes, 
 
 def _streamed(
     call: Call, mutation: Mutation, node: Node, length: int
-) -> tuple[list[tuple[bytes, bytes]], str, AsyncIterator[bytes]]:
+) -> tuple[list[tuple[bytes, bytes]], str, AsyncIterator[bytes | Rest]]:
     presented = call.presented
     headers = [*call.plan.headers]
     decoder = bodies.decoder_of(call, length)

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from proxy.server.answers import CONTINUE, INTERNAL_ERROR, STATUS_LINES
+from proxy.splicing import Lent, Source, splice
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent, HTTPScope
@@ -63,6 +64,27 @@ class Connection(Protocol):
         `ClientDisconnected`.
         """
 
+    async def splice(self, source: Source, reading: Lent, size: int, on_moved: Callable[[int], None]) -> bool:
+        """Send the next `size` bytes of the response, the last ones, from a lent socket; False, and nothing is sent,
+        where that cannot be. Tells how many have left as they do. Raises what the source raises, and
+        `ClientDisconnected`.
+        """
+
+    def lend_body(self, least: int) -> tuple[Lent, int] | None:
+        """Lend the client's socket for what is left of the body, in place of receiving it; with how many bytes are to
+        come. None where that cannot be: something is buffered, less than `least` is to come, or the bytes are not the
+        body's own (TLS, chunks). `took` is told what is read from it, and `take_back` ends it.
+        """
+
+    def took(self, size: int) -> None:
+        """So many bytes of the body were read from the lent socket, though never all."""
+
+    def take_back(self) -> None:
+        """End what `lend_body` began; harmless when it has ended."""
+
+    async def wait_readable(self, lent: Lent) -> None:
+        """Wait until the lent socket has more of the body, or has ended."""
+
     def set_guard(self, may_write: Callable[[], bool]) -> None:
         """Ask before each write of the response, after every wait: where the answer is no, the connection
         is cut.
@@ -78,9 +100,10 @@ class RequestCycle:
     """The ASGI callables of one request, and its `Connection`."""
 
     __slots__ = (
-        "_body_bytes", "_callbacks", "_chunks", "_expected", "_guard", "_head", "_is_chunked", "_is_end_told",
-        "_is_head_only", "_protocol", "_waiter", "body_started", "disconnected", "is_continue_expected", "keep_alive",
-        "linger_seconds", "more_body", "response_complete", "response_started", "scope",
+        "_body_bytes", "_callbacks", "_chunks", "_expected", "_guard", "_head", "_is_at_socket", "_is_chunked",
+        "_is_end_told", "_is_head_only", "_protocol", "_waiter", "body_started", "disconnected",
+        "is_continue_expected", "keep_alive", "linger_seconds", "more_body", "response_complete", "response_started",
+        "scope",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +125,7 @@ class RequestCycle:
         self._guard: Callable[[], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_end_told = False
+        self._is_at_socket = False
         self._head: bytes | None = None
         self._is_head_only = False
         self._is_chunked = False
@@ -127,6 +151,24 @@ class RequestCycle:
         self.keep_alive = False
         self.linger_seconds = seconds
 
+    def lend_body(self, least: int) -> tuple[Lent, int] | None:
+        if self._chunks or self.disconnected or not self.more_body:
+            return None
+        return self._protocol.lend_body(least)
+
+    def took(self, size: int) -> None:
+        self._protocol.took(size)
+
+    def take_back(self) -> None:
+        self._protocol.take_back()
+
+    async def wait_readable(self, lent: Lent) -> None:
+        self._is_at_socket = True
+        try:
+            await lent.readable()
+        finally:
+            self._is_at_socket = False
+
     def set_guard(self, may_write: Callable[[], bool]) -> None:
         self._guard = may_write
 
@@ -143,7 +185,7 @@ class RequestCycle:
     @property
     def is_waiting_for_body(self) -> bool:
         """Whether the application waits for bytes that the client should be sending."""
-        return self._waiter is not None and self.more_body
+        return (self._waiter is not None or self._is_at_socket) and self.more_body
 
     def feed(self, chunk: bytes) -> None:
         """More of the body has come."""
@@ -255,6 +297,30 @@ class RequestCycle:
             raise ClientDisconnected("the client is gone")
         self._send_body(body, is_last=is_last)
 
+    async def splice(self, source: Source, reading: Lent, size: int, on_moved: Callable[[int], None]) -> bool:
+        protocol = self._protocol
+        if self._head is not None or self._is_chunked or self._expected != size or self.disconnected:
+            return False
+        await protocol.drain()
+        writing = None if self.is_disconnected else protocol.lend()
+        if writing is None:
+            return False
+        try:
+            await splice(source, reading, _Spliced(self, protocol, on_moved), writing, size)
+        finally:
+            protocol.take_back()
+        self._expected = 0
+        self._complete()
+        return True
+
+    def check(self) -> None:
+        """Cut the connection and raise `ClientDisconnected` when not another byte may be written."""
+        if self.disconnected:
+            raise ClientDisconnected("the client is gone")
+        if self._guard is not None and not self._guard():
+            self.abort()
+            raise ClientDisconnected("the response was cut")
+
     def _send_body(self, body: bytes, *, is_last: bool) -> None:
         if self._guard is not None and not self._guard():
             self.abort()
@@ -286,9 +352,12 @@ class RequestCycle:
         else:
             protocol.writelines(parts)
         if is_last:
-            self.response_complete = True
-            self._wake()
-            protocol.on_cycle_complete(self)
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self._wake()
+        self._protocol.on_cycle_complete(self)
 
     def _encode_head(self, status: int, headers: Any) -> bytes:
         protocol = self._protocol
@@ -333,3 +402,26 @@ class RequestCycle:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class _Spliced:
+    """A client's socket as the end of a splice."""
+
+    def __init__(
+        self, cycle: RequestCycle, protocol: WioHttpProtocol, on_moved: Callable[[int], None]
+    ) -> None:
+        self._protocol = protocol
+        self.check = cycle.check
+        self.wrote = on_moved
+
+    async def wait_writable(self, lent: Lent) -> None:
+        # A client that takes nothing is found as it is where the transport waits for it.
+        self._protocol.pause_writing()
+        try:
+            await lent.writable()
+        finally:
+            self._protocol.resume_writing()
+
+    async def failed(self) -> NoReturn:
+        self._protocol.abort()
+        raise ClientDisconnected("the client is gone")

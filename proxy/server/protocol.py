@@ -25,6 +25,7 @@ from proxy.server.answers import Refusal, Refused
 from proxy.server.cycle import RequestCycle
 from proxy.server.limits import ServerLimits
 from proxy.server.target import decode_path, split_target
+from proxy.splicing import IS_POSSIBLE, Lent
 from proxy.sweep import NEVER, Sweeper
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class WioHttpProtocol(HttpToolsProtocol):
         self.task: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._is_lost = False
+        self._lent: Lent | None = None
         self._defaults: tuple[object, list[bytes]] = (None, [])
         self._reset_head()
 
@@ -126,6 +128,44 @@ class WioHttpProtocol(HttpToolsProtocol):
         """Return how many bytes wait for the socket."""
         return self.transport.get_write_buffer_size()
 
+    def lend(self) -> Lent | None:
+        """Lend the socket to somebody who writes to it himself; None where bytes are encrypted, or wait here."""
+        transport = self.transport
+        if (
+            not IS_POSSIBLE
+            or self.scheme != "http"
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return None
+        self._lent = Lent(self.loop, transport)
+        return self._lent
+
+    def lend_body(self, least: int) -> tuple[Lent, int] | None:
+        """Lend the socket to somebody who reads what is left of a body; see `Connection`."""
+        if (
+            not IS_POSSIBLE
+            or not self._is_counting
+            or self._left < least
+            or self.scheme != "http"
+            or self.transport.is_closing()
+        ):
+            return None
+        self.pause_reading()
+        self._lent = Lent(self.loop, self.transport)
+        return self._lent, self._left
+
+    def took(self, size: int) -> None:
+        """So many bytes of the body were read from the lent socket."""
+        self._left -= size
+        self._window_bytes += size
+
+    def take_back(self) -> None:
+        """End what `lend` or `lend_body` began; harmless when it has ended."""
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.close()
+
     def pause_reading(self) -> None:
         """Read no more from the socket until `resume_reading`."""
         if not self._is_read_paused:
@@ -140,6 +180,8 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Close with RST and forget what is buffered; requests of this connection see a disconnect at once."""
+        # While somebody else has the socket open as well, nothing is closed.
+        self.take_back()
         cut(self.transport)
         self._disconnect()
 
@@ -212,6 +254,7 @@ class WioHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.connections.discard(self)
         self._is_lost = True
+        self.take_back()
         self._end_idleness()
         self._disconnect()
         self.parser = None  # type: ignore[assignment]

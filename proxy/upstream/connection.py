@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from proxy.cut import cut
+from proxy.splicing import IS_POSSIBLE, Lent
 from proxy.upstream.errors import RemoteProtocolError, UpstreamError
 from proxy.upstream.origin import Limits
 
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._poll: select.poll | None = None
+        self._lent: Lent | None = None
         self._is_gone = False
         self._is_reading_paused = False
         self._reset()
@@ -119,6 +121,68 @@ class Connection(asyncio.Protocol):
             self._is_reading_paused = False
             self._transport.resume_reading()
 
+    def lend_body(self, least: int) -> Lent | None:
+        """Lend the socket for the rest of the answer's body, if `least` bytes of it or more are to come as they are.
+
+        What is read from it is told to `took`.
+        """
+        transport = self._transport
+        if (
+            not IS_POSSIBLE
+            or not self._is_counting
+            or self._left < least
+            or transport is None
+            or transport.is_closing()
+            or transport.get_extra_info("ssl_object") is not None
+        ):
+            return None
+        self.pause_body()
+        self._lent = Lent(self._loop, transport)
+        return self._lent
+
+    def lend(self) -> Lent | None:
+        """Lend the socket to somebody who writes to it; None where bytes are encrypted, or wait here."""
+        transport = self._transport
+        if (
+            not IS_POSSIBLE
+            or transport is None
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+            or transport.get_extra_info("ssl_object") is not None
+        ):
+            return None
+        self._lent = Lent(self._loop, transport)
+        return self._lent
+
+    def pause_when_unsent(self, *, at_all: bool) -> None:
+        """Count writing as paused while anything waits to be sent, or (as at first) only while much does."""
+        if self._transport is not None and not self._transport.is_closing():
+            high = 1 if at_all else max(self._limits.write_high_bytes, 1)
+            self._transport.set_write_buffer_limits(high=high, low=high // 4)
+
+    @property
+    def body_left(self) -> int:
+        """How many bytes of the body are still to come."""
+        return self._left
+
+    def took(self, size: int) -> None:
+        """So many bytes of the body were read from the lent socket."""
+        self._left -= size
+        if not self._left:
+            self._take_back()
+            self._parser = None
+            self._finish()
+
+    def take_back(self) -> None:
+        """End what `lend` or `lend_body` began: the rest goes and comes by the transport."""
+        self._take_back()
+        self.resume_body()
+
+    def _take_back(self) -> None:
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            lent.close()
+
     def close(self) -> None:
         """Close an idle connection in good manners."""
         if self._transport is not None:
@@ -131,6 +195,8 @@ class Connection(asyncio.Protocol):
         """
         if self._is_gone:
             return
+        # While somebody else has the socket open as well, nothing is closed.
+        self._take_back()
         if self._transport is not None:
             cut(self._transport)
         self._go()
@@ -151,6 +217,7 @@ class Connection(asyncio.Protocol):
         if not self._is_gone:
             self._is_gone = True
             self._parser = None
+            self._take_back()
             self._on_gone(self)
 
     # asyncio.Protocol

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Final, NoReturn, Self
 
+from proxy.splicing import Lent, Rest, splice
 from proxy.sweep import NEVER
 from proxy.upstream.connection import Connection
 from proxy.upstream.errors import (
@@ -35,10 +36,10 @@ class BodyFeed:
 
     __slots__ = ("_iterator", "is_exhausted", "length", "pending")
 
-    def __init__(self, source: AsyncIterator[bytes], length: int) -> None:
+    def __init__(self, source: AsyncIterator[bytes | Rest], length: int) -> None:
         self._iterator = aiter(source)
         self.length = length
-        self.pending: bytes | None = None
+        self.pending: bytes | Rest | None = None
         self.is_exhausted = False
 
     async def pull(self) -> None:
@@ -154,6 +155,46 @@ class Exchange:
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def lend_body(self, least: int) -> tuple[Lent, int] | None:
+        """Lend the node's socket for the rest of the body, in place of iterating; with how many bytes are to come.
+
+        None where that cannot be: something is buffered here, less than `least` is to come, or the bytes are not the
+        body's own (TLS, chunks).
+        """
+        connection = self._connection
+        if self._chunks or connection is None:
+            return None
+        lent = connection.lend_body(least)
+        return None if lent is None else (lent, connection.body_left)
+
+    def take_back(self) -> None:
+        """End what `lend_body` began: the rest is iterated over."""
+        if self._connection is not None:
+            self._connection.take_back()
+
+    async def wait_readable(self, lent: Lent) -> None:
+        """Wait, no longer than for any other piece of the answer, until the lent socket has more."""
+        self._deadline_error = (ReadTimeout, "the node stopped sending")
+        self.deadline = self._loop.time() + self._timeouts.read
+        try:
+            await lent.readable()
+        finally:
+            self.deadline = NEVER
+
+    def took(self, size: int) -> None:
+        """So many bytes of the body were read from the lent socket."""
+        if self._connection is not None:
+            self._connection.took(size)
+
+    def ended_early(self, cause: OSError | None) -> NoReturn:
+        """The lent socket ended before the body did. Raises what iterating would."""
+        if self._connection is not None:
+            reason = f" ({type(cause).__name__})" if cause is not None else ""
+            self._connection.fail(
+                RemoteProtocolError, f"the node closed the connection before its answer was whole{reason}"
+            )
+        raise self._error or Aborted("the exchange was aborted")
+
     async def aclose(self) -> None:
         """Be done with it, as often as wanted: an answer that is not complete costs its connection."""
         self.abort()
@@ -238,7 +279,11 @@ class Exchange:
                 await self._pull(feed)
             if self._is_answered:
                 break
-            self._write_pending(head, feed)
+            if isinstance(feed.pending, Rest):
+                await self._unless_answered(self._splice(feed, feed.pending))
+                feed.pending = None
+            else:
+                self._write_pending(head, feed)
         if self._error is not None and not self.has_begun:
             self._raise_stale()
 
@@ -270,8 +315,9 @@ class Exchange:
         assert connection is not None
         parts: tuple[bytes, ...] = ()
         is_last = False
-        if feed.pending is not None:
-            chunk = feed.pending
+        chunk = feed.pending
+        if chunk is not None:
+            assert isinstance(chunk, bytes)
             size = len(chunk)
             if feed.length == CHUNKED:
                 parts = (b"%x\r\n" % size, chunk, b"\r\n")
@@ -295,27 +341,64 @@ class Exchange:
             parts = (head, *parts)
         if parts:
             connection.writelines(parts)
-        if feed.pending is not None:
+        if chunk is not None:
             if feed.length != CHUNKED:
-                feed.length -= len(feed.pending)
+                feed.length -= len(chunk)
             feed.pending = None
         if is_last:
             self._is_last_written = True
 
+    async def _splice(self, feed: BodyFeed, rest: Rest) -> None:
+        """Let the next bytes of the body pass from their socket into the node's, if that can be."""
+        connection = self._connection
+        assert connection is not None
+        assert self.has_begun
+        connection.pause_when_unsent(at_all=True)
+        try:
+            while connection.is_write_paused:
+                await self._park(self._timeouts.write, WriteTimeout, "the node stopped taking the body")
+        finally:
+            connection.pause_when_unsent(at_all=False)
+        writing = connection.lend()
+        if writing is None:
+            return
+        try:
+            await splice(rest.source, rest.reading, _Spliced(self, feed, rest), writing, rest.size)
+        finally:
+            connection.take_back()
+
+    async def wait_writable(self, lent: Lent) -> None:
+        """Wait, no longer than for any other piece of the body, until the lent socket takes more."""
+        self._deadline_error = (WriteTimeout, "the node stopped taking the body")
+        self.deadline = self._loop.time() + self._timeouts.write
+        try:
+            await lent.writable()
+        finally:
+            self.deadline = NEVER
+
+    async def await_failure(self) -> NoReturn:
+        """The node takes no more. Raises why, or is stopped by its answer, as soon as the transport knows."""
+        while self._error is None:
+            await self._park(self._timeouts.read, ReadTimeout, "the node does not answer")
+        raise self._error
+
     async def _pull(self, feed: BodyFeed) -> None:
-        """Get the next chunk, unless the node answers first: an answer then stops the source where it waits.
+        """Get the next chunk, unless the node answers first."""
+        if feed.pending is None and not feed.is_exhausted:
+            await self._unless_answered(feed.pull())
+
+    async def _unless_answered(self, work: Coroutine[None, None, None]) -> None:
+        """Do some of the sending, unless the node answers first: an answer then stops it where it waits.
 
         The same task does both, and is woken as `asyncio.timeout` would wake it, so that no other task is
         needed.
         """
-        if feed.pending is not None or feed.is_exhausted:
-            return
         task = asyncio.current_task()
         assert task is not None
         cancelling = task.cancelling()
         self._pulling = task
         try:
-            await feed.pull()
+            await work
         except asyncio.CancelledError:
             if not self._is_interrupted:
                 raise
@@ -325,7 +408,7 @@ class Exchange:
         finally:
             self._pulling = None
             if self._is_interrupted:
-                # The source ended in another way in the meantime.
+                # It ended in another way in the meantime.
                 self._is_interrupted = False
                 task.uncancel()
 
@@ -343,3 +426,18 @@ class Exchange:
         finally:
             self._waiter = None
             self.deadline = NEVER
+
+
+class _Spliced:
+    """A node's socket as the end of a splice."""
+
+    def __init__(self, exchange: Exchange, feed: BodyFeed, rest: Rest) -> None:
+        self._feed = feed
+        self._rest = rest
+        self.check = rest.check
+        self.wait_writable = exchange.wait_writable
+        self.failed = exchange.await_failure
+
+    def wrote(self, size: int) -> None:
+        self._feed.length -= size
+        self._rest.moved += size

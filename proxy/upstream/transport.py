@@ -9,6 +9,7 @@ from typing import Final
 
 import httpx
 
+from proxy.splicing import Rest
 from proxy.sweep import Sweeper
 from proxy.upstream.connection import Connection
 from proxy.upstream.errors import ConnectError, ConnectTimeout, LocalProtocolError
@@ -49,7 +50,7 @@ class Upstream(httpx.AsyncBaseTransport):
         method: bytes,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
-        body: bytes | AsyncIterator[bytes] | None = None,
+        body: bytes | AsyncIterator[bytes | Rest] | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         *,
         on_start: Callable[[Exchange], None] | None = None,
@@ -116,7 +117,7 @@ class Upstream(httpx.AsyncBaseTransport):
         url, extensions = request.url, request.extensions
         port = url.port or (443 if url.scheme == "https" else 80)
         origin = Origin(url.scheme, url.raw_host.decode("ascii"), port, extensions.get("address"))
-        body: bytes | AsyncIterator[bytes] | None
+        body: bytes | AsyncIterator[bytes | Rest] | None
         if isinstance(request.stream, httpx.ByteStream):
             body = b"".join(request.stream)
         elif isinstance(request.stream, httpx.AsyncByteStream):

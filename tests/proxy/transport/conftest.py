@@ -8,6 +8,10 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
+from tests.proxy.transport.serving import start
+
+__all__ = ["start"]
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
