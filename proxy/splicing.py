@@ -18,8 +18,10 @@ from typing import Final, NoReturn, Protocol
 IS_POSSIBLE: Final = hasattr(os, "splice")
 #: From how many bytes on it is worth two more system calls and a pipe.
 LEAST_BYTES: Final = 256 * 1024
-#: What a pipe holds, where the system lets it; and so what is moved before others have their turn.
-_PIPE_BYTES: Final = 1024 * 1024
+#: What a pipe holds, where the system lets it: the most that a client who takes nothing keeps here, as with buffers.
+_PIPE_BYTES: Final = 256 * 1024
+#: What is moved without a pause before others have their turn.
+_UNBROKEN_BYTES: Final = 1024 * 1024
 #: Pipes that are kept for the next body; each holds nothing while it waits.
 _KEPT_PIPES: Final = 32
 _MOVE: Final = 1  # SPLICE_F_MOVE
@@ -156,7 +158,7 @@ async def splice(source: Source, reading: Lent, target: Target, writing: Lent, s
                     await target.failed()
                 inside -= moved
                 target.wrote(moved)
-            if unbroken >= _PIPE_BYTES:
+            if unbroken >= _UNBROKEN_BYTES:
                 # Where neither side ever waits, the others would.
                 unbroken = 0
                 await asyncio.sleep(0)

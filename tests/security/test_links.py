@@ -100,3 +100,13 @@ def test_a_body_without_a_length_is_refused(gate: Gate) -> None:
     answer = httpx.put(link.url("/a"), content=iter([b"x" * 5000]), trust_env=False)
     assert answer.status_code == 411
     assert "Contents" not in gate.client().list_objects_v2(Bucket="inbox", Prefix="nolength/")
+
+
+def test_a_name_is_stored_as_people_read_it(gate: Gate) -> None:
+    link = Made(gate, "named/", mode="upload", workspace="wsinbox")
+    stored = httpx.put(link.url("/caf%C3%A9%20menu.txt"), content=b"x" * 300_000, trust_env=False)
+    assert stored.status_code == 201
+    (found,) = gate.client().list_objects_v2(Bucket="inbox", Prefix="named/")["Contents"]
+    assert found["Key"].startswith("named/café menu")
+    assert found["Key"].endswith(".txt")
+    assert "%" not in found["Key"]
