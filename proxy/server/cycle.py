@@ -293,8 +293,6 @@ class RequestCycle:
     async def write(self, body: bytes, *, is_last: bool) -> None:
         if self._protocol.is_write_paused and not self.disconnected:
             await self._protocol.drain()
-        if self.disconnected:
-            raise ClientDisconnected("the client is gone")
         self._send_body(body, is_last=is_last)
 
     async def splice(self, source: Source, reading: Lent, size: int, on_moved: Callable[[int], None]) -> bool:
@@ -322,9 +320,7 @@ class RequestCycle:
             raise ClientDisconnected("the response was cut")
 
     def _send_body(self, body: bytes, *, is_last: bool) -> None:
-        if self._guard is not None and not self._guard():
-            self.abort()
-            raise ClientDisconnected("the response was cut")
+        self.check()
         protocol = self._protocol
         size = len(body)
         parts: tuple[bytes, ...]

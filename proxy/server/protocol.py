@@ -130,30 +130,22 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     def lend(self) -> Lent | None:
         """Lend the socket to somebody who writes to it himself; None where bytes are encrypted, or wait here."""
-        transport = self.transport
-        if (
-            not IS_POSSIBLE
-            or self.scheme != "http"
-            or transport.is_closing()
-            or transport.get_write_buffer_size()
-        ):
+        if not self._is_lendable or self.transport.get_write_buffer_size():
             return None
-        self._lent = Lent(self.loop, transport)
+        self._lent = Lent(self.loop, self.transport)
         return self._lent
 
     def lend_body(self, least: int) -> tuple[Lent, int] | None:
         """Lend the socket to somebody who reads what is left of a body; see `Connection`."""
-        if (
-            not IS_POSSIBLE
-            or not self._is_counting
-            or self._left < least
-            or self.scheme != "http"
-            or self.transport.is_closing()
-        ):
+        if not self._is_counting or self._left < least or not self._is_lendable:
             return None
         self.pause_reading()
         self._lent = Lent(self.loop, self.transport)
         return self._lent, self._left
+
+    @property
+    def _is_lendable(self) -> bool:
+        return IS_POSSIBLE and self.scheme == "http" and not self.transport.is_closing()
 
     def took(self, size: int) -> None:
         """So many bytes of the body were read from the lent socket."""

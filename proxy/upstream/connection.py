@@ -126,15 +126,8 @@ class Connection(asyncio.Protocol):
 
         What is read from it is told to `took`.
         """
-        transport = self._transport
-        if (
-            not IS_POSSIBLE
-            or not self._is_counting
-            or self._left < least
-            or transport is None
-            or transport.is_closing()
-            or transport.get_extra_info("ssl_object") is not None
-        ):
+        transport = self._lendable_transport()
+        if transport is None or not self._is_counting or self._left < least:
             return None
         self.pause_body()
         self._lent = Lent(self._loop, transport)
@@ -142,17 +135,17 @@ class Connection(asyncio.Protocol):
 
     def lend(self) -> Lent | None:
         """Lend the socket to somebody who writes to it; None where bytes are encrypted, or wait here."""
-        transport = self._transport
-        if (
-            not IS_POSSIBLE
-            or transport is None
-            or transport.is_closing()
-            or transport.get_write_buffer_size()
-            or transport.get_extra_info("ssl_object") is not None
-        ):
+        transport = self._lendable_transport()
+        if transport is None or transport.get_write_buffer_size():
             return None
         self._lent = Lent(self._loop, transport)
         return self._lent
+
+    def _lendable_transport(self) -> asyncio.Transport | None:
+        transport = self._transport
+        if not IS_POSSIBLE or transport is None or transport.is_closing():
+            return None
+        return transport if transport.get_extra_info("ssl_object") is None else None
 
     def pause_when_unsent(self, *, at_all: bool) -> None:
         """Count writing as paused while anything waits to be sent, or (as at first) only while much does."""

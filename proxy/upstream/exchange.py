@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Final, NoReturn, Self
 
 from proxy.splicing import Lent, Rest, splice
@@ -174,12 +174,7 @@ class Exchange:
 
     async def wait_readable(self, lent: Lent) -> None:
         """Wait, no longer than for any other piece of the answer, until the lent socket has more."""
-        self._deadline_error = (ReadTimeout, "the node stopped sending")
-        self.deadline = self._loop.time() + self._timeouts.read
-        try:
-            await lent.readable()
-        finally:
-            self.deadline = NEVER
+        await self._wait_within(self._timeouts.read, ReadTimeout, "the node stopped sending", lent.readable())
 
     def took(self, size: int) -> None:
         """So many bytes of the body were read from the lent socket."""
@@ -369,12 +364,9 @@ class Exchange:
 
     async def wait_writable(self, lent: Lent) -> None:
         """Wait, no longer than for any other piece of the body, until the lent socket takes more."""
-        self._deadline_error = (WriteTimeout, "the node stopped taking the body")
-        self.deadline = self._loop.time() + self._timeouts.write
-        try:
-            await lent.writable()
-        finally:
-            self.deadline = NEVER
+        await self._wait_within(
+            self._timeouts.write, WriteTimeout, "the node stopped taking the body", lent.writable()
+        )
 
     async def await_failure(self) -> NoReturn:
         """The node takes no more. Raises why, or is stopped by its answer, as soon as the transport knows."""
@@ -419,12 +411,24 @@ class Exchange:
 
     async def _park(self, seconds: float, make_error: Callable[[str], UpstreamError], message: str) -> None:
         self._waiter = self._loop.create_future()
+        try:
+            await self._wait_within(seconds, make_error, message, self._waiter)
+        finally:
+            self._waiter = None
+
+    async def _wait_within(
+        self,
+        seconds: float,
+        make_error: Callable[[str], UpstreamError],
+        message: str,
+        event: Awaitable[None],
+    ) -> None:
+        """Wait for `event`; after `seconds` the exchange fails, which is an event as well."""
         self._deadline_error = (make_error, message)
         self.deadline = self._loop.time() + seconds
         try:
-            await self._waiter
+            await event
         finally:
-            self._waiter = None
             self.deadline = NEVER
 
 

@@ -65,8 +65,7 @@ for i = 1, #dirty, 2 do
     local marker = string.sub(subject, #id + 2, #id + 2)
     if subject == '+b' then bytes = bytes + tonumber(dirty[i + 1])
     elseif subject == '+o' then objects = objects + tonumber(dirty[i + 1])
-    elseif string.sub(subject, 1, 1) == '!' then marker = nil
-    elseif marker ~= 'k' then dirty_parts[subject] = true
+    elseif marker ~= 'k' then dirty_parts[subject] = true -- a pause among them, which nothing below asks for
     else
       local changes, known, known_objects = string.match(dirty[i + 1], '^(%d+):(%-?%d+):(%-?%d+)$')
       known, known_objects = tonumber(known), tonumber(known_objects)
