@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from proxy.server.answers import CONTINUE, INTERNAL_ERROR, STATUS_LINES
+from proxy.server.errors import ClientDisconnected
 from proxy.splicing import Lent, Source, splice
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ _log = logging.getLogger(__name__)
 #: Beside a body up to this size the head is copied; beyond it they go out as two pieces.
 _JOINED_BYTES: Final = 16 * 1024
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-
-
-class ClientDisconnected(OSError):
-    """Raised by `send` when there is nobody left to send to (ASGI 2.4)."""
 
 
 class Connection(Protocol):

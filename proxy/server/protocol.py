@@ -12,11 +12,10 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from proxy.cut import cut
@@ -44,7 +43,7 @@ _WATCHED: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b
 _sweepers: WeakKeyDictionary[ServerState, Sweeper] = WeakKeyDictionary()
 
 
-class WioHttpProtocol(HttpToolsProtocol):
+class WioHttpProtocol:
     """One client connection. `scope["extensions"]["wio"]` is the request's `Connection`.
 
     `raw_path` and `query_string` are the request's target as it came, split once at its first `?` (an
@@ -54,16 +53,24 @@ class WioHttpProtocol(HttpToolsProtocol):
     9112, sections 3.2 and 6.3).
     """
 
-    limits: ClassVar[ServerLimits] = ServerLimits()
-
     def __init__(
         self,
-        config: Config,
+        app: ASGI3Application,
         server_state: ServerState,
         app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
+        limits: ServerLimits,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        self.app = app
+        self.app_state = app_state
+        self.limits = limits
+        self.loop = asyncio.get_running_loop()
+        self.server_state = server_state
+        self.connections: set[Any] = server_state.connections
+        self.tasks = server_state.tasks
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.server: tuple[str, int | None] | None = None
+        self.client: tuple[str, int] | None = None
+        self.scheme = "http"
         self.is_write_paused = False
         self.deadline = NEVER
         self._waiting: deque[RequestCycle] = deque()
@@ -75,13 +82,14 @@ class WioHttpProtocol(HttpToolsProtocol):
         self._window_bytes = 0
         self._window_seconds = 0.0
         self._stalled_since = NEVER
-        self.cycle: RequestCycle | None = None  # type: ignore[assignment]
+        self.cycle: RequestCycle | None = None
         self._ready: deque[RequestCycle] = deque()
         self.task: asyncio.Task[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._is_lost = False
         self._lent: Lent | None = None
         self._defaults: tuple[object, list[bytes]] = (None, [])
+        self._make_parser()
         self._reset_head()
 
     def _reset_head(self) -> None:
@@ -91,7 +99,7 @@ class WioHttpProtocol(HttpToolsProtocol):
         self._hosts = 0
         self._is_chunked = False
         self.url = b""
-        self.headers = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.expect_100_continue = False
 
     def _make_parser(self) -> None:
@@ -221,7 +229,7 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.connections.add(self)
         self.server = get_local_addr(transport)
@@ -341,9 +349,6 @@ class WioHttpProtocol(HttpToolsProtocol):
 
     # httptools
 
-    #: The parser calls nobody where there is nothing to call.
-    on_message_begin = None  # type: ignore[assignment]
-
     def on_url(self, url: bytes) -> None:
         self.url += url
 
@@ -396,7 +401,7 @@ class WioHttpProtocol(HttpToolsProtocol):
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "root_path": self.root_path,
+            "root_path": "",
             "method": method,
             "path": decode_path(raw_path),
             "raw_path": raw_path,
@@ -505,9 +510,20 @@ class WioHttpProtocol(HttpToolsProtocol):
                 self._window_bytes = 0
 
 
-def make_protocol(limits: ServerLimits) -> type[WioHttpProtocol]:
-    """Return a protocol class for uvicorn's `Config(http=…)` that keeps to `limits`."""
-    return type("WioHttpProtocol", (WioHttpProtocol,), {"limits": limits})
+def make_protocol(limits: ServerLimits) -> type[asyncio.Protocol]:
+    """Return what makes protocols that keep to `limits`, for uvicorn's `Config(http=…)`, which wants no more."""
+
+    def make(
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> WioHttpProtocol:
+        if not config.loaded:
+            config.load()
+        return WioHttpProtocol(cast("ASGI3Application", config.loaded_app), server_state, app_state, limits)
+
+    return cast("type[asyncio.Protocol]", make)
 
 
 def _make_sweep(connections: set[Any]) -> Callable[[float], bool]:
