@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import sigv4
 from proxy.call import Call, ClientGone
+from proxy.mutation import Mutation
 from proxy.splicing import LEAST_BYTES, Rest
 
 #: Bodies up to this many bytes are read whole, so that head and body go out in one write.
@@ -163,6 +164,18 @@ async def decoded(
         last.append(framer.end(decoder.trailer_values))
     if last:
         yield b"".join(last)
+
+
+async def telling_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:
+    """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
+    on its key waiting for it.
+    """
+    told = False
+    async for piece in body:
+        yield piece
+        if not told:
+            told = True
+            await mutation.tell_base()
 
 
 def sha256(document: bytes) -> str:

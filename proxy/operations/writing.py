@@ -108,24 +108,18 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
     headers, payload, body = _streamed(call, mutation, node, length)
     try:
         return await worker.nodes.request(
-            node, b"PUT", path, query, headers, payload_sha256=payload, body=tell_base(mutation, body)
+            node,
+            b"PUT",
+            path,
+            query,
+            headers,
+            payload_sha256=payload,
+            body=bodies.telling_base(mutation, body),
         )
     except UpstreamError as failure:
         if not failure.body_sent:
             mutation.not_sent()
         raise
-
-
-async def tell_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:
-    """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
-    on its key waiting for it.
-    """
-    told = False
-    async for piece in body:
-        yield piece
-        if not told:
-            told = True
-            await mutation.tell_base()
 
 
 async def _store_small(call: Call, mutation: Mutation, node: Node, path: bytes, query: bytes) -> Exchange:
