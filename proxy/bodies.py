@@ -56,8 +56,9 @@ def decoder_of(call: Call, decoded_length: int) -> sigv4.ChunkDecoder | None:
     )
 
 
-async def whole(call: Call, limit: int) -> bytes:
-    """Return the whole body, decoded and verified against everything that its signature says.
+async def whole(call: Call, limit: int, *, is_hashed_here: bool = True) -> bytes:
+    """Return the whole body, decoded and verified against everything that its signature says; where somebody else
+    compares its hash (`is_hashed_here` false), all but that.
 
     Raises `SigV4Error` for one that is not what was signed, or longer than `limit` bytes; `NoRoom`; `ClientGone`.
     What is larger than `SMALL` has its part of the worker's room for documents until the request ends.
@@ -83,8 +84,9 @@ async def whole(call: Call, limit: int) -> bytes:
         parts += decoder.finish()
         call.trailers = decoder.trailer_values
     body = parts[0] if len(parts) == 1 else b"".join(parts)
-    if presented.payload_sha256 is not None and hashlib.sha256(body).hexdigest() != presented.payload_sha256:
-        raise sigv4.ContentSHA256Mismatch(presented.payload_sha256, hashlib.sha256(body).hexdigest())
+    signed = presented.payload_sha256
+    if is_hashed_here and signed is not None and (found := hashlib.sha256(body).hexdigest()) != signed:
+        raise sigv4.ContentSHA256Mismatch(signed, found)
     return body
 
 

@@ -9,6 +9,7 @@ from .aws_chunked_encoder import ChunkEncoder, UnsignedChunkFramer, encode_chunk
 from .aws_chunked_stream import ChunkDecoder, strip_aws_chunked
 from .canonical import canonical_path, decode_component, encode_component, encode_path, query_pairs
 from .checksums import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, Checksum, checksum_size, parse_checksum
+from .claims import MAX_SKEW, parse
 from .errors import (
     BadDigest,
     ContentSHA256Mismatch,
@@ -21,7 +22,7 @@ from .errors import (
 from .keys import VerifiedContext, signing_key
 from .post_policy import Condition, PostPolicy
 from .post_signature_v4 import PresentedForm, parse_form
-from .presented import MAX_SKEW, Presented, parse
+from .presented import Presented
 from .presigned_url_v4 import MAX_EXPIRES
 from .sign import Signer, presign, sign, sign_streaming
 

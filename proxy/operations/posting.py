@@ -43,13 +43,12 @@ async def post_object(call: Call) -> Answer | S3Error:
     headers = forward_headers(BY_NAME["PutObject"], uploaded.headers)
     if isinstance(headers, Refusal):
         return headers
-    call.plan = call.plan._replace(
-        key=uploaded.key,
-        raw_key=encode_key(uploaded.key),
-        headers=headers,
-        permission=permission_needed(BY_NAME["PutObject"], headers),
-        adds_bytes=form.length,
-        decoded_length=form.length,
+    call.plan = call.plan.of_form(
+        uploaded.key,
+        encode_key(uploaded.key),
+        headers,
+        permission_needed(BY_NAME["PutObject"], headers),
+        form.length,
     )
     return await _store(call, form, uploaded)
 

@@ -39,10 +39,10 @@ async def put_object(call: Call) -> Answer | S3Error:
         if problem is not None:
             return problem
         exchange = await store(call, mutation, path_of(route, plan.key, plan.raw_key), plan.node_query())
-        answer = await settled(call, mutation, exchange, plan.adds_bytes, 1)
-        if isinstance(answer, Answer):
-            tell(call, "ObjectCreated:Put", size=plan.adds_bytes, headers=answer.headers)
-        return answer
+        if exchange.status < 300:
+            # First, so that it leaves in one packet with the settlement.
+            tell(call, "ObjectCreated:Put", size=plan.adds_bytes, headers=exchange.headers)
+        return await settled(call, mutation, exchange, plan.adds_bytes, 1)
 
 
 async def upload_part(call: Call) -> Answer | S3Error:
@@ -124,7 +124,7 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
 
 async def _store_small(call: Call, mutation: Mutation, node: Node, path: bytes, query: bytes) -> Exchange:
     presented = call.presented
-    body = await bodies.whole(call, bodies.SMALL + 64 * 1024)
+    body = await bodies.whole(call, bodies.SMALL + 64 * 1024, is_hashed_here=not node.checks_payload)
     if len(body) != (call.plan.decoded_length or 0):
         raise sigv4.IncompleteBody
     headers = [*call.plan.headers]
