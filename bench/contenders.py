@@ -114,6 +114,8 @@ def contenders(
     with ExitStack() as stack:
         minio = stack.enter_context(servers.minio_server(folder / "minio"))
         valkey = stack.enter_context(servers.valkey_server(folder / "valkey"))
+        # On one machine that is what we recommend.
+        environment = {"WIO_REDIS_URL": valkey.unix_url, **environment}
         gate = stack.enter_context(
             running_gate(minio, valkey, folder / "gate", workers=workers, module=module, **environment)
         )
