@@ -144,6 +144,15 @@ FIGURES: Final = {
             connections=2,
             size=LARGE,
         ),
+        Figure(
+            # Two connections saturate two cores that client, node and gate share; one shows the pipeline.
+            "large-get-1",
+            "GET of 64 MiB, one connection",
+            "GiB",
+            lambda one, _: one.presigned("large"),
+            connections=1,
+            size=LARGE,
+        ),
         Figure("large-put", "PUT of 64 MiB, hash signed", "GiB", _put_large, connections=2, size=LARGE),
         Figure("chunked-put", "PUT of 64 MiB, chunks signed", "GiB", _put_chunked, connections=2, size=LARGE),
     )
