@@ -26,8 +26,8 @@ TWO: Final = "two workers"
 COUNTS: Final = {ONE: 1, TWO: 2}
 #: Of a core, for each worker: the rest is enough for everybody else on two cores.
 SHARE: Final = 0.2
-#: Many, as the kernel spreads them over the workers by chance, and each worker has to be busy.
-CONNECTIONS: Final = 128
+#: Many, as the kernel spreads them over the workers by chance and each has to be busy.
+CONNECTIONS: Final = 64
 
 
 def measure(folder: Path, rounds: int, seconds: float) -> dict[str, list[Sample]]:
