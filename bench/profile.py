@@ -25,7 +25,10 @@ from bench.storage import node_storage
 #: Step and what it is; the functions in which it is spent, the first that is found from the outside in counting.
 STEPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "parse": ("path, query, key: `proxy/s3/target.py`", ("parse_target",)),
-    "verify": ("the client's signature: `proxy/authentication.py`, `sigv4/claims.py`, `sigv4/presented.py`", ("authenticate",)),
+    "verify": (
+        "the client's signature: `proxy/authentication.py`, `sigv4/claims.py`, `sigv4/presented.py`",
+        ("authenticate",),
+    ),
     "plan": ("operation, headers: `proxy/s3/plan.py`", ("make_plan",)),
     "admit": (
         "one call to Redis, and the transfer taken in: `proxy/admission.py`, `quota/gate.py`, `quota/wire.py`",

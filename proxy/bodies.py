@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final, NoReturn
 
 import sigv4
 from proxy.call import Call, ClientGone
 from proxy.mutation import Mutation
+from proxy.passing import Pass, Piece, SeenRest
 from proxy.splicing import LEAST_BYTES, Rest
 
 #: Bodies up to this many bytes are read whole, so that head and body go out in one write.
@@ -95,10 +97,10 @@ async def plain(
 ) -> AsyncIterator[bytes | Rest]:
     """Yield a body of `length` bytes; its last piece only after `release`, and after `hasher` has agreed.
 
-    What nobody here has to see is yielded as a `Rest` between two pieces, all but the last byte.
+    Most of a large one is yielded as a `Rest` between two pieces, all but the last byte.
     """
     left = length
-    can_splice = hasher is None and call.is_body_raw
+    can_lend = call.is_body_raw
     async for piece in received(call):
         left -= len(piece)
         if hasher is not None:
@@ -111,16 +113,25 @@ async def plain(
             await release()
             call.check()
         yield piece
-        if can_splice and left > LEAST_BYTES and (lent := call.connection.lend_body(LEAST_BYTES)) is not None:
-            rest = Rest(_Unread(call), lent[0], min(left, lent[1]) - 1, call.check)
+        if can_lend and left > LEAST_BYTES and (lent := call.connection.lend_body(LEAST_BYTES)) is not None:
+            size = min(left, lent[1]) - 1
+            if hasher is None:
+                rest = Rest(_Unread(call), lent[0], size, call.check)
+            else:
+                rest = SeenRest(_Unread(call), lent[0], size, call.check, partial(_hashed, hasher))
             try:
                 yield rest
             finally:
                 call.connection.take_back()
             left -= rest.moved
-            can_splice = rest.moved > 0
+            can_lend = rest.moved > 0
     if left:
         raise sigv4.IncompleteBody
+
+
+def _hashed(hasher: sigv4.PayloadHasher, data: memoryview) -> list[Piece]:
+    hasher.update(data)
+    return [data]
 
 
 class _Unread:
@@ -147,18 +158,27 @@ async def decoded(
     decoder: sigv4.ChunkDecoder,
     release: Release,
     framer: sigv4.UnsignedChunkFramer | None,
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytes | Rest]:
     """Yield the payload of an aws-chunked body; its last byte only after all of it has held, and after `release`.
 
-    With a `framer` the payload is framed again, without signatures, so that the node too has the trailer.
+    With a `framer` the payload is framed again, without signatures, so that the node too has the trailer. Most of a
+    large body is yielded as a `Rest` between two pieces, which takes it past the decoder.
     """
+    let_pass: Pass = decoder.feed if framer is None else partial(_framed, decoder, framer)
+    can_lend = call.is_body_raw
     async for piece in received(call):
-        views: list[bytes | bytearray | memoryview] = list(decoder.feed(piece))
-        if framer is not None:
-            views = [framed for view in views for framed in framer.frame(view)]
-        if views:
-            yield views[0] if len(views) == 1 and isinstance(views[0], bytes) else b"".join(views)
-    last: list[bytes | bytearray | memoryview] = list(decoder.finish())
+        payload = let_pass(memoryview(piece))
+        if not payload:
+            continue
+        yield b"".join(payload)
+        if can_lend and (lent := call.connection.lend_body(LEAST_BYTES)) is not None:
+            rest = SeenRest(_Unread(call), lent[0], lent[1] - 1, call.check, let_pass)
+            try:
+                yield rest
+            finally:
+                call.connection.take_back()
+            can_lend = rest.moved > 0
+    last: list[Piece] = list(decoder.finish())
     await release()
     call.check()
     if framer is not None:
@@ -166,6 +186,10 @@ async def decoded(
         last.append(framer.end(decoder.trailer_values))
     if last:
         yield b"".join(last)
+
+
+def _framed(decoder: sigv4.ChunkDecoder, framer: sigv4.UnsignedChunkFramer, data: memoryview) -> list[Piece]:
+    return [framed for piece in decoder.feed(data) for framed in framer.frame(piece)]
 
 
 async def telling_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:

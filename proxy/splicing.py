@@ -125,6 +125,10 @@ class Rest:
         self.check = check
         self.moved = 0
 
+    async def move(self, target: Target, writing: Lent) -> None:
+        """Move them. Raises what source and target raise; then what is in between is lost."""
+        await splice(self.source, self.reading, target, writing, self.size)
+
 
 async def splice(source: Source, reading: Lent, target: Target, writing: Lent, size: int) -> None:
     """Move exactly `size` bytes. Raises what source and target raise; then what is in between is lost."""

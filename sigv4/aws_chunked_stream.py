@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Final, assert_never
 
@@ -34,6 +35,9 @@ _MAX_BLANK_LINES: Final = 3
 _CHUNK_SIGNATURE: Final = b"chunk-signature="
 _TRAILER_SIGNATURE: Final = b"x-amz-trailer-signature"
 _HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
+#: What stands between two chunks in every body of a usual client. All else is read with more care.
+_BETWEEN_SIGNED: Final = re.compile(rb"\r\n([0-9a-fA-F]{1,16});chunk-signature=(.{64})\r\n")
+_BETWEEN_UNSIGNED: Final = re.compile(rb"\r\n([0-9a-fA-F]{1,16})()\r\n")
 
 
 def parse_trailer_names(value: bytes, kind: PayloadKind) -> tuple[str, ...]:
@@ -105,6 +109,7 @@ class ChunkDecoder:
     """
 
     __slots__ = (
+        "_between",
         "_checksums",
         "_chunk_hash",
         "_chunk_number",
@@ -156,6 +161,7 @@ class ChunkDecoder:
         self.complete = False
         self.trailer_values = {}
         self._signer = ChunkSigner(context) if kind.chunks_signed and context is not None else None
+        self._between = _BETWEEN_UNSIGNED if self._signer is None else _BETWEEN_SIGNED
         self._checksums = {name: Checksum(name.removeprefix(CHECKSUM_PREFIX)) for name in trailers}
         self._minimum = minimum_chunk if kind.chunks_signed else 0
         self._error: SigV4Error | None = None
@@ -218,6 +224,9 @@ class ChunkDecoder:
                 piece = view[position : position + self._left]
                 position += len(piece)
                 self._take(piece, pieces)
+                if not self._left:
+                    self._check_chunk()
+                    position = self._read_between(view, position)
             elif step == _HEADER:
                 position = self._read_header(view, position)
             elif step == _AFTER_DATA:
@@ -244,9 +253,15 @@ class ChunkDecoder:
         if size:
             self.released += size
             pieces.append(piece)
-        if not self._left:
-            self._check_chunk()
+
+    def _read_between(self, view: memoryview, position: int) -> int:
+        match = self._between.match(view, position)
+        if match is None:
             self._step, self._expect = _AFTER_DATA, b"\r\n"
+            return position
+        digits, self._chunk_signature = match.groups()
+        self._start_chunk(int(digits, 16))
+        return match.end()
 
     def _read_crlf(self, view: memoryview, position: int) -> int:
         piece = bytes(view[position : position + len(self._expect)])
@@ -268,10 +283,10 @@ class ChunkDecoder:
             return len(view)
         header = bytes(line[: newline + 1])
         line.clear()
-        self._start_chunk(header)
+        self._start_chunk(self._parse_header(header))
         return position + newline + 1 - before
 
-    def _start_chunk(self, header: bytes) -> None:
+    def _parse_header(self, header: bytes) -> int:
         if not header.endswith(b"\r\n"):
             raise IncompleteBody("A chunk's header is malformed.")
         digits, semicolon, extension = header[:-2].partition(b";")
@@ -281,10 +296,13 @@ class ChunkDecoder:
             if not extension.startswith(_CHUNK_SIGNATURE):
                 raise SignatureDoesNotMatch("A chunk of the body carries no signature.")
             self._chunk_signature = extension[len(_CHUNK_SIGNATURE) :]
-            self._chunk_hash = hashlib.sha256()
         elif semicolon:
             raise IncompleteBody("A chunk's header is malformed.")
-        size = int(digits, 16)
+        return int(digits, 16)
+
+    def _start_chunk(self, size: int) -> None:
+        if self._signer is not None:
+            self._chunk_hash = hashlib.sha256()
         if size:
             self._start_data(size)
         elif self._received != self.decoded_length:

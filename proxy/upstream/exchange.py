@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Final, NoReturn, Self
 
-from proxy.splicing import Lent, Rest, splice
+from proxy.splicing import Lent, Rest
 from proxy.sweep import NEVER
 from proxy.upstream.connection import Connection
 from proxy.upstream.errors import (
@@ -358,7 +358,7 @@ class Exchange:
         if writing is None:
             return
         try:
-            await splice(rest.source, rest.reading, _Spliced(self, feed, rest), writing, rest.size)
+            await rest.move(_Spliced(self, feed, rest), writing)
         finally:
             connection.take_back()
 

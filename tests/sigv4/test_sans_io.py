@@ -27,6 +27,7 @@ ALLOWED = {
     "hashlib",
     "hmac",
     "json",
+    "re",
     "time",
     "typing",
     "zlib",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import sigv4
 from proxy import bodies
 from proxy.call import Call, ClientGone
 from proxy.splicing import Rest
@@ -29,9 +30,15 @@ class Store:
     """An application that stores bodies at a node as the gate does, and notes what became of each."""
 
     def __init__(
-        self, upstream: Upstream, origin: Any, *, size: int = SIZE, write_seconds: float = 5.0
+        self,
+        upstream: Upstream,
+        origin: Any,
+        *,
+        size: int = SIZE,
+        stored: int = SIZE,
+        write_seconds: float = 5.0,
     ) -> None:
-        self.upstream, self.origin, self.size = upstream, origin, size
+        self.upstream, self.origin, self.size, self.stored = upstream, origin, size, stored
         self.timeouts = Timeouts(write=write_seconds)
         self.is_allowed = True
         self.may_release = asyncio.Event()
@@ -46,8 +53,11 @@ class Store:
         await self.may_release.wait()
         self.releases += 1
 
+    def body(self, call: Call) -> AsyncIterator[bytes | Rest]:
+        return bodies.plain(call, self.size, self.release, None)
+
     async def pieces(self, call: Call) -> AsyncIterator[bytes | Rest]:
-        async for piece in bodies.plain(call, self.size, self.release, None):
+        async for piece in self.body(call):
             yield piece
             if isinstance(piece, Rest):
                 self.spliced += piece.moved
@@ -61,7 +71,7 @@ class Store:
                 self.origin,
                 b"PUT",
                 b"/",
-                [(b"content-length", b"%d" % SIZE)],
+                [(b"content-length", b"%d" % self.stored)],
                 self.pieces(call),
                 self.timeouts,
             )
@@ -72,7 +82,7 @@ class Store:
         except BaseException as error:
             self.ends.append(error)
             call.connection.abort()
-            if not isinstance(error, (UpstreamError, ClientGone)):
+            if not isinstance(error, (UpstreamError, ClientGone, sigv4.SigV4Error)):
                 raise
         finally:
             self.ended.set()
@@ -93,8 +103,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 class Receiver:
     """Plays a node that takes bodies, and keeps them."""
 
-    def __init__(self, piece: int = 1 << 20) -> None:
-        self.piece = piece
+    def __init__(self, piece: int = 1 << 20, size: int = SIZE) -> None:
+        self.piece, self.size = piece, size
         self.received = bytearray()
         self.more = asyncio.Event()
 
@@ -102,8 +112,8 @@ class Receiver:
         while True:
             await peer.head()
             self.received = bytearray()
-            while len(self.received) < SIZE:
-                data = await peer.reader.read(min(self.piece, SIZE - len(self.received)))
+            while len(self.received) < self.size:
+                data = await peer.reader.read(min(self.piece, self.size - len(self.received)))
                 if not data:
                     return
                 self.received += data
