@@ -71,7 +71,10 @@ def _log_of(folder: Path) -> Path:
 
 
 def _failure(folder: Path) -> str:
-    return f"The hot path could not be compiled and serves as plain Python; {_log_of(folder)} says why."
+    return (
+        "The hot path could not be compiled and serves as plain Python; "
+        f"{_log_of(folder)} says why, and `python -m proxy.compiled --again` tries once more."
+    )
 
 
 def _is_there(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +24,11 @@ ignore_missing_imports = True
 
 def main(arguments: list[str]) -> None:
     """Do all of it."""
-    # In here, as these import each other's patches in this order, and nobody else shall import them.
-    from distutils import ccompiler, sysconfig  # type: ignore[import-not-found,unused-ignore]
-
-    import setuptools  # noqa: F401 -- brings distutils
-    from mypyc.build import mypycify
+    # First, as it brings distutils, which Python has had no more since 3.12.
+    import_module("setuptools")
+    ccompiler: Any = import_module("distutils.ccompiler")
+    sysconfig: Any = import_module("distutils.sysconfig")
+    mypycify: Any = import_module("mypyc.build").mypycify
 
     jobs, target, library, *modules = arguments
     work = Path(target).with_name("work")
