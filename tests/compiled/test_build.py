@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ def test_a_build_is_made_once(cache: Path, capfd: pytest.CaptureFixture[str]) ->
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert [path.name for path in folder.parent.iterdir() if path.name not in (folder.name, "lock")] == []
+
+
+def test_builders_wait_for_each_other(cache: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: builder.build(), range(4)))
+    assert len(set(made)) == 1
+    assert (cache / "ran").read_text() == "x"
 
 
 def test_what_failed_is_not_tried_again_by_itself(cache: Path) -> None:
