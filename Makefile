@@ -8,24 +8,31 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 SOURCES := sigv4 quota proxy broker tests bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak check fmt lock docs bench bench-check clean
+.PHONY: help install compile run test soak check fmt lock docs bench bench-check clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.ready ## Install the pinned dependencies and the `wio` command into .venv
 
+compile: $(VENV)/.ready ## Compile the hot path into the cache, once for the same sources
+	@$(BIN)/python -m proxy.compiled --again
+
+# Whatever the compiler says: the plain path serves as well.
 run: $(VENV)/.ready ## Bring up the whole stack on loopback (ARGS="--port 9100" for more)
+	@$(BIN)/python -m proxy.compiled || true
 	@$(BIN)/wio up $(ARGS)
 
 test: $(VENV)/.ready-dev ## Run all tests on real servers (ARGS="tests/cli" for some)
 	@.ci/tools
 	@$(BIN)/python -m broker.stack.binaries minio mc >/dev/null
+	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m pytest $(ARGS)
 
 soak: $(VENV)/.ready-dev ## Random work on a real gate, against a model (ARGS="--minutes 60")
 	@.ci/tools
 	@$(BIN)/python -m broker.stack.binaries minio mc >/dev/null
+	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench.soak $(ARGS)
 
 check: $(VENV)/.ready-dev ## Lint, check the formatting and the types
@@ -43,17 +50,19 @@ docs: $(VENV)/.ready-dev ## Write docs/reference.md anew from the commands
 
 bench: $(VENV)/.ready-dev ## Measure the gate beside MinIO, nginx and versitygw (ARGS="get" for one figure)
 	@$(BIN)/python -m broker.stack.binaries minio >/dev/null
+	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-check: $(VENV)/.ready-dev ## Say what costs more than bench/budget.toml allows
 	@$(BIN)/python -m broker.stack.binaries minio >/dev/null
+	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench --check $(ARGS)
 
 lock: $(VENV)/.ready-dev ## Resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --upgrade --group build --output-file requirements.lock pyproject.toml
+	  --no-header --upgrade --group build --group compile --output-file requirements.lock pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --upgrade --group build --group dev --constraint requirements.lock \
+	  --no-header --upgrade --group build --group compile --group dev --constraint requirements.lock \
 	  --output-file requirements-dev.lock pyproject.toml
 
 clean: ## Remove .venv and what tools have cached here (never .wio, which holds data)

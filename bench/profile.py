@@ -103,7 +103,7 @@ def _profile(
         functions[function] *= sample.cpu / total  # type: ignore[assignment]
     introduction = (
         f"{figure.title}, {figure.connections} connections, on {describe()}: {sample.cpu:.0f} µs of processor time a "
-        f"request in {total} samples, where MinIO asked straight took {node.cpu:.0f} µs "
+        f"request as plain Python, in {total} samples, where MinIO asked straight took {node.cpu:.0f} µs "
         f"(`python -m bench.profile {name}`)."
     )
     lines = [

@@ -47,6 +47,8 @@ def main() -> int:
     sampler = Sampler(Path(os.environ["WIO_BENCH_SAMPLES"]))
     signal.signal(signal.SIGPROF, sampler.look)
     signal.signal(signal.SIGUSR2, sampler.toggle)
+    # The frames of compiled functions cannot be seen.
+    os.environ["WIO_COMPILED"] = "never"
     from proxy.__main__ import main as serve
 
     return serve()

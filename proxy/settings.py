@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,4 +35,8 @@ class ProxySettings(LiveSettings):
         2.0, ge=0, description="How long a refused upload is read and dropped before its connection closes."
     )
     access_log: bool = Field(True, description="One structured line a request, on standard output.")
+    # Acted upon in `proxy.compiled`, before there are settings; here it is checked, and told.
+    compiled: Literal["auto", "never"] = Field(
+        "auto", description="auto runs the compiled hot path where there is one, never the plain one."
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from uvicorn.config import Config
 
+from proxy import compiled
 from proxy.server.limits import ServerLimits
 from proxy.server.protocol import make_protocol
 from proxy.worker_server import WorkerServer
@@ -112,7 +113,8 @@ def _announce(options: ServeOptions, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     count = "1 worker" if options.workers == 1 else f"{options.workers} workers"
-    _log.info("serving S3 on %s://%s:%d with %s", scheme, host, port, count)
+    kind = "compiled" if compiled.is_used() else "plain Python"
+    _log.info("serving S3 on %s://%s:%d with %s, %s", scheme, host, port, count, kind)
 
 
 def _work(

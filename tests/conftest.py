@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from proxy import compiled
+
+# Before anything imports a hot module; tests/compiled runs the tests of pure modules once more in this way.
+if os.environ.get("TEST_COMPILED"):
+    assert compiled.use(), "there is no compiled build: python -m proxy.compiled"
+
 from tests import servers
 
 # Before any test module is imported: a library that reads the environment at import time must not see a

@@ -138,9 +138,11 @@ def _start(
 
 def _service_environment(options: Options, state: State, redis_url: str) -> dict[str, str]:
     """The settings of broker and proxy; anybody's WIO_* of the shell are left behind on purpose, save for how
-    much they log."""
+    much they log and whether the proxy is compiled."""
     environment = parts.module_environment(clean_environment(os.environ))
-    environment |= {name: os.environ[name] for name in ("WIO_LOG_LEVEL",) if name in os.environ}
+    environment |= {
+        name: os.environ[name] for name in ("WIO_COMPILED", "WIO_LOG_LEVEL") if name in os.environ
+    }
     if options.node is not None:
         # A node elsewhere may need the machine's own CA certificates.
         environment |= {

@@ -6,31 +6,42 @@ import re
 import secrets
 import unicodedata
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 from proxy import bodies
 from proxy.call import Call, Message, Receive
 from proxy.s3.errors import Code, S3Error, error
 from proxy.s3.post_form import FileBody, FormError, FormHead, boundary_of
-from sigv4 import PayloadKind
-
-if TYPE_CHECKING:
-    from sigv4 import Presented
+from sigv4 import PayloadKind, Presented
 
 _LONGEST: Final = 180
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 
 
-class _Unsigned:
-    """Stands where a signature's claim would: nothing is signed, and the body is as it comes."""
-
-    payload = PayloadKind.UNSIGNED
-    payload_sha256 = None
-    decoded_length = None
-    trailers = ()
-
-
-UNSIGNED: Final = cast("Presented", _Unsigned())
+#: Stands where a signature's claim would: nothing is signed, and the body is as it comes. It proves nothing, as no
+#: signature is empty. A real one, since compiled modules take nothing that is only like it.
+UNSIGNED: Final = Presented(
+    form="header",
+    method=b"",
+    path=b"",
+    query=(),
+    access_key_id="",
+    session_token=None,
+    amz_date="",
+    date="",
+    region="",
+    service="s3",
+    signed_headers=(),
+    payload=PayloadKind.UNSIGNED,
+    payload_sha256=None,
+    expires_at=None,
+    decoded_length=None,
+    trailers=(),
+    signature=b"",
+    canonical_query=b"",
+    canonical_headers=b"",
+    payload_literal=None,
+)
 
 
 def unique_name(given: str) -> str:

@@ -40,6 +40,7 @@ WRONG = [
     ("proxy", SHARED),
     ("broker", {"WIO_SECRET": "short"}),
     ("proxy", {"WIO_SECRET_FILE": "/no/such/file"}),
+    ("proxy", {"WIO_COMPILED": "sometimes"}),
     ("proxy", {"WIO_DOMAINS": "s3.example.org"}),
     ("proxy", {"WIO_TLS_CERT": "/no/such/file", "WIO_TLS_KEY": "/no/such/file"}),
 ]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -255,6 +256,8 @@ def running_gate(
         ready=lambda: _is_ready(gate.endpoint, environment.get("WIO_TLS_CERT")),
         log=gate.log,
         env={
+            # Where the compiled modules are.
+            **{name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ},
             "WIO_REDIS_URL": settings.redis_url,
             "WIO_REALM": realm,
             "WIO_SECRET": SECRET,
