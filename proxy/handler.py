@@ -101,7 +101,7 @@ class Handler:
             return refusal
 
         # 3. Plan.
-        plan = make_plan(call.method, target, headers)
+        plan = make_plan(call.method, target, headers, worker.via)
         if isinstance(plan, Refusal):
             return plan
         call.plan, operation = plan, plan.operation

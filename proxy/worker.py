@@ -19,6 +19,7 @@ from proxy.document_room import DocumentRoom
 from proxy.events import Events
 from proxy.metrics import Metrics
 from proxy.nodes import Nodes
+from proxy.s3.via import pseudonym
 from proxy.settings import ProxySettings
 from proxy.transfers import Transfer, TransferTable
 from proxy.upstream import Limits, Timeouts, Upstream
@@ -55,7 +56,11 @@ class Worker:
         # With 0 each write goes to the kernel at once: what was checked last still holds then (rule 13).
         limits = Limits(connections=settings.node_connections, write_high_bytes=0)
         self.upstream = Upstream(limits=limits, ssl_context=context)
-        self.nodes = Nodes(self.gate, self.sealer, self.upstream, Timeouts(read=settings.node_read_seconds))
+        #: What this gate is called in `Via`.
+        self.via = pseudonym(settings.secret.get_secret_value(), settings.realm)
+        self.nodes = Nodes(
+            self.gate, self.sealer, self.upstream, Timeouts(read=settings.node_read_seconds), self.via
+        )
         self.credentials = Credentials(self.gate, self.sealer)
         self._run_id = ""
         self.live: LiveState = None  # type: ignore[assignment]
