@@ -15,6 +15,9 @@ class ProxySettings(LiveSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(9000, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Processes, each with its own event loop.")
+    public_url: str = Field(
+        "", description="How clients reach the proxy, where TLS ends before it; https makes cookies Secure."
+    )
     domains: tuple[str, ...] = Field(
         (), description='Domains for virtual-host style, as JSON: ["s3.example.org"].'
     )
