@@ -14,6 +14,7 @@ from broker.policy import Caller
 from broker.roots.models import Root
 from broker.shares.tree import permission_of
 from broker.times import now_ms
+from broker.users.find import user_named
 from broker.users.models import User
 from broker.workspaces.models import Workspace, WorkspaceName
 
@@ -36,11 +37,15 @@ class Found:
 
 
 async def find_workspace(session: AsyncSession, caller: Caller, text: str, *, manage: bool = False) -> Found:
-    """By own name, `OWNER.name`, `OWNER/name` or id. Raises ApiError: 404 unseen, 403 with `manage` only seen."""
+    """By own name, `OWNER.name`, `OWNER/name` or id; OWNER as `user_named` finds users.
+
+    Raises ApiError: 404 unseen, 403 with `manage` only seen.
+    """
     wanted = parse_workspace(text)
     owner_id = caller.user
     if wanted.owner is not None:
-        owner_id = await session.scalar(select(User.id).where(User.handle == wanted.owner))
+        owner = await user_named(session, wanted.owner)
+        owner_id = None if owner is None else owner.id
     workspace_id = await session.scalar(
         select(WorkspaceName.workspace_id).where(
             WorkspaceName.owner_id == owner_id, WorkspaceName.name == wanted.name
