@@ -102,12 +102,20 @@ async def load_many(session: AsyncSession, caller: Caller, ids: Iterable[str]) -
 
 
 async def list_workspaces(
-    session: AsyncSession, caller: Caller, *, everything: bool, limit: int, after: str
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    everything: bool,
+    limit: int,
+    after: str,
+    owned: bool = False,
 ) -> list[Found]:
-    """The caller's own and those shared with them, by id; `everything` asks, as an admin, for all."""
+    """The caller's own and (unless `owned`) those shared with them, by id; `everything` asks, as an admin, for all."""
     query = select(Workspace.id).where(Workspace.id > after).order_by(Workspace.id).limit(limit)
     if not (everything and isinstance(policy.may_administer(caller), policy.Allowed)):
         query = query.where(reach(caller, await principals(session, caller), policy.READ, now_ms()))
+        if owned:
+            query = query.where(Workspace.owner_id == caller.user)
     ids = list(await session.scalars(query))
     found = await load_many(session, caller, ids)
     return [found[one] for one in ids if one in found]
