@@ -30,6 +30,7 @@ from quota.lease import Lease
 from quota.stopping import stop
 from quota.uses import Uses
 from quota.wire import Wire, WireError
+from sigv4 import load_checksums
 
 log = structlog.get_logger("proxy.worker")
 
@@ -73,6 +74,7 @@ class Worker:
     async def start(self) -> None:
         """Connect and take the lease, in the background where Redis is away; until then all is refused."""
         settings = self.settings
+        load_checksums()
         self.access_log.start()
         self.live = await LiveState.connect(settings)
         self.calls = CallClient(self.live, self.sealer)
