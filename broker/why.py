@@ -12,7 +12,7 @@ from broker.context import Broker
 from broker.errors import ApiError, denied, invalid
 from broker.policy import Caller
 from broker.shares.models import Share
-from broker.shares.tree import principal_text
+from broker.shares.principals import principal_text
 from broker.times import rfc3339
 from broker.users.find import find_user, user_named
 from broker.users.models import User

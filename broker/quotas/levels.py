@@ -22,7 +22,7 @@ from broker.times import rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
 from broker.workspaces.find import Found, find_workspace
-from broker.workspaces.many import list_workspaces
+from broker.workspaces.listing import list_workspaces
 from broker.workspaces.models import Workspace
 
 LEVELS = ("workspace", "user", "user-root", "root")
