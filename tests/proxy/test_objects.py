@@ -9,18 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.proxy.gates import Gate
-
-
-def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    answer = error.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
-
-
-@pytest.fixture
-def alice(gate: Gate) -> Any:
-    return gate.client("alice")
-
+from tests.proxy.gates import Gate, code
 
 KEYS = [
     "plain.txt",
