@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from proxy.document_room import DOCUMENT_ROOM
+from proxy.s3.plan import DOCUMENT_BYTES
 from quota import LiveSettings
 
 
@@ -32,6 +34,11 @@ class ProxySettings(LiveSettings):
     )
     held_bytes_per_credential: int = Field(
         0, ge=0, description="Bytes one credential may have in the making at once, per worker; 0 = any."
+    )
+    document_room_bytes: int = Field(
+        DOCUMENT_ROOM,
+        ge=max(DOCUMENT_BYTES.values()),
+        description="Bytes of documents read at once, per worker.",
     )
     refusal_seconds: float = Field(
         2.0, ge=0, description="How long a refused upload is read and dropped before its connection closes."

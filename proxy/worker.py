@@ -44,7 +44,7 @@ class Worker:
         self.access_log = AccessLog(enabled=settings.access_log)
         self.sealer = Sealer(settings.secret.get_secret_value())
         self.transfers = TransferTable(self._on_cut)
-        self.documents = DocumentRoom()
+        self.documents = DocumentRoom(settings.document_room_bytes)
         self.wire = Wire(
             settings.redis_url,
             timeout=settings.redis_timeout_seconds,
