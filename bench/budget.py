@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.contenders import GATE, STRAIGHT
-from bench.report import Results
+from bench.report import Results, cpu, over
 
 _FILE: Final = Path(__file__).parent / "budget.toml"
 
@@ -25,16 +25,10 @@ def check(results: Results) -> int:
     for name, allowed in load().items():
         if name not in results:
             continue
-        ratio = statistics.median(cpu_ratios(results, name))
+        ratio = statistics.median(over(results[name], GATE, STRAIGHT, cpu))
         verdict = "ok" if ratio <= allowed else "WORSE"
         worse += ratio > allowed
         sys.stderr.write(
             f"{verdict:5} {name}: {ratio:.2f} of MinIO's processor time, {allowed:.2f} allowed\n"
         )
     return int(worse > 0)
-
-
-def cpu_ratios(results: Results, name: str, contender: str = GATE) -> list[float]:
-    """Return a contender's processor time over MinIO's when asked straight, round by round."""
-    straight = results[name][STRAIGHT]
-    return [ours.cpu / its.cpu for ours, its in zip(results[name][contender], straight, strict=True)]

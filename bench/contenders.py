@@ -14,7 +14,7 @@ from bench import programs
 from bench.load import Request
 from bench.machine import family
 from tests import servers
-from tests.proxy.gates import KEYS, running_gate, secret_of
+from tests.proxy.gates import KEYS, Gate, running_gate, secret_of
 
 STRAIGHT: Final = "MinIO straight"
 NGINX: Final = "nginx, pass-through"
@@ -108,16 +108,15 @@ def _texts(headers: list[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
 
 @contextmanager
 def contenders(
-    folder: Path, *, workers: int = 1, module: str = "proxy", **environment: str
+    folder: Path, storage: Path, *, module: str = "proxy", **environment: str
 ) -> Iterator[dict[str, Contender]]:
-    """All of them, running over one MinIO."""
+    """All of them, running over one MinIO, which keeps its data in `storage`."""
     with ExitStack() as stack:
-        minio = stack.enter_context(servers.minio_server(folder / "minio"))
+        minio = stack.enter_context(servers.minio_server(storage / "minio"))
         valkey = stack.enter_context(servers.valkey_server(folder / "valkey"))
-        gate = stack.enter_context(
-            running_gate(minio, valkey, folder / "gate", workers=workers, module=module, **environment)
-        )
-        assert gate.process is not None
+        # On one machine that is what we recommend.
+        environment = {"WIO_REDIS_URL": valkey.unix_url, **environment}
+        gate = stack.enter_context(running_gate(minio, valkey, folder / "gate", module=module, **environment))
         node = family(minio.process.pid)
         straight = Contender(
             STRAIGHT, minio.endpoint, minio.endpoint.removeprefix("http://"), gate.bucket, gate.prefix("photos"),
@@ -135,12 +134,18 @@ def contenders(
             VERSITYGW, endpoint, endpoint.removeprefix("http://"), "bench", "",
             "versity", "secret-of-versity", through, {"proxy": family(process), "node": node},
         )  # fmt: skip
-        ours = Contender(
-            GATE, gate.endpoint, gate.endpoint.removeprefix("http://"), "photos", "",
-            KEYS["alice"], secret_of("alice"), gate.client(),
-            {"proxy": family(gate.process.pid), "redis": family(valkey.process.pid), "node": node},
-        )  # fmt: skip
+        ours = gate_contender(gate, {"redis": family(valkey.process.pid), "node": node})
         yield {one.name: one for one in (straight, nginx, versity, ours)}
+
+
+def gate_contender(gate: Gate, others: dict[str, list[int]]) -> Contender:
+    """A gate that runs, and the processes behind it."""
+    assert gate.process is not None
+    return Contender(
+        GATE, gate.endpoint, gate.endpoint.removeprefix("http://"), "photos", "",
+        KEYS["alice"], secret_of("alice"), gate.client(),
+        {"proxy": family(gate.process.pid), **others},
+    )  # fmt: skip
 
 
 @contextmanager

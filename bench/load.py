@@ -1,16 +1,20 @@
-"""Driving a server with wrk, which costs little itself, and reading what it says."""
+"""Driving a server, with wrk where that can, as it costs little itself, and reading off what came of it."""
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import re
 import selectors
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from bench import programs
@@ -49,6 +53,8 @@ class Load:
     cpu: dict[str, float]
 
 
+#: Uploads of so many bytes are few in a measurement: one that is under way at its end must not be lost.
+_LARGE: Final = 2**20
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _SIZES = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 
@@ -68,6 +74,8 @@ def drive(
     """
     if request.method == "HEAD":
         return _drive_heads(request, seconds=seconds, connections=connections, processes=processes)
+    if request.body is not None and request.body.stat().st_size >= _LARGE:
+        return _drive_uploads(request, seconds=seconds, connections=connections, processes=processes)
     script = folder / "load.lua"
     script.write_text(_script(request, pause_ms))
     command: Sequence[str | Path] = [
@@ -136,6 +144,58 @@ def _drive_heads(
     return Load(
         count, count / (now - start), times[count // 2], times[count * 99 // 100], 0.0, now - start, cpu
     )
+
+
+def _drive_uploads(
+    request: Request, *, seconds: float, connections: int, processes: dict[str, list[int]]
+) -> Load:
+    """The same for large uploads, each of which is finished and counted with the time that it took.
+
+    wrk counts what has ended when the time is up: of eight uploads in two seconds that is one more or one less.
+    """
+    parts = urlsplit(request.url)
+    every = (request, *request.others)
+    if len(every) < connections:
+        raise ValueError("two connections would write to one key")
+
+    def send(number: int) -> tuple[list[float], float]:
+        times: list[float] = []
+        with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
+            began = now = time.perf_counter()
+            for one in itertools.cycle(every[number::connections]):
+                _upload(connection, one)
+                before, now = now, time.perf_counter()
+                times.append(now - before)
+                if now - began >= seconds:
+                    return times, len(times) / (now - began)
+        raise AssertionError("a cycle has no end")
+
+    cpu = {name: cpu_seconds(pids) for name, pids in processes.items()}
+    try:
+        with ThreadPoolExecutor(connections) as pool:
+            done = list(pool.map(send, range(connections)))
+    except (OSError, http.client.HTTPException) as failure:
+        raise LoadFailed(f"PUT {parts.path}: {failure!r}") from failure
+    cpu = {name: cpu_seconds(pids) - cpu[name] for name, pids in processes.items()}
+    times = sorted(itertools.chain.from_iterable(times for times, _ in done))
+    rate, count = sum(rate for _, rate in done), len(times)
+    return Load(count, rate, times[count // 2], times[count * 99 // 100], 0.0, count / rate, cpu)
+
+
+def _upload(connection: http.client.HTTPConnection, request: Request) -> None:
+    assert request.body is not None
+    url = urlsplit(request.url)
+    connection.putrequest("PUT", f"{url.path}?{url.query}" if url.query else url.path, skip_host=True)
+    for name, value in {"Host": url.netloc, **dict(request.headers)}.items():
+        connection.putheader(name, value)
+    connection.putheader("Content-Length", str(request.body.stat().st_size))
+    connection.endheaders()
+    with request.body.open("rb") as body:
+        connection.sock.sendfile(body)
+    answer = connection.getresponse()
+    said = answer.read()
+    if answer.status != 200:
+        raise LoadFailed(f"PUT {url.path}: {answer.status} {said[:200]!r}")
 
 
 def _percentile(said: str, which: int) -> float:

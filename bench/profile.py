@@ -20,11 +20,15 @@ from bench.contenders import GATE, STRAIGHT, Contender, contenders
 from bench.figures import FIGURES, fill
 from bench.machine import describe
 from bench.report import replace_between
+from bench.storage import node_storage
 
 #: Step and what it is; the functions in which it is spent, the first that is found from the outside in counting.
 STEPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "parse": ("path, query, key: `proxy/s3/target.py`", ("parse_target",)),
-    "verify": ("the client's signature: `proxy/authentication.py`, `sigv4/presented.py`", ("authenticate",)),
+    "verify": (
+        "the client's signature: `proxy/authentication.py`, `sigv4/claims.py`, `sigv4/presented.py`",
+        ("authenticate",),
+    ),
     "plan": ("operation, headers: `proxy/s3/plan.py`", ("make_plan",)),
     "admit": (
         "one call to Redis, and the transfer taken in: `proxy/admission.py`, `quota/gate.py`, `quota/wire.py`",
@@ -60,7 +64,15 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wio-bench-") as name:
         folder = Path(name)
-        with contenders(folder, module="bench.sampled", WIO_BENCH_SAMPLES=str(folder / "samples")) as ones:
+        with (
+            node_storage(folder) as storage,
+            contenders(
+                folder,
+                storage.folder,
+                module="bench.sampled",
+                WIO_BENCH_SAMPLES=str(folder / "samples"),
+            ) as ones,
+        ):
             text, functions = _profile(ones[GATE], ones[STRAIGHT], folder, options.figure, options.seconds)
     print(text)
     for function, micros in functions.most_common(options.functions):

@@ -8,58 +8,122 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from bench.contenders import GATE, STRAIGHT
+from bench import workers
+from bench.contenders import GATE, STRAIGHT, VERSITYGW
 from bench.figures import FIGURES, Sample
 
 #: Figure, contender, and a sample for each round.
 Results = dict[str, dict[str, list[Sample]]]
 
+_GO_NAME = VERSITYGW.partition(",")[0]
 
-def table(results: Results, machine: str, rounds: int, seconds: float) -> str:
-    """Return all results in Markdown: medians, and the lowest and highest round in brackets."""
+
+def table(results: Results, measured: str) -> str:
+    """Return all results in Markdown: medians, and the lowest and highest round in brackets.
+
+    `measured` says on what, and how often.
+    """
     introduction = (
-        f"Measured on {machine}: {rounds} interleaved rounds of {seconds:g} s. Medians; the lowest and the highest "
-        "round in brackets. *Ratio*: processor time over that of MinIO asked straight, round by round."
+        f"Measured on {measured}. Medians; the lowest and the highest round in brackets. *Ratio*: processor time over "
+        f"that of MinIO asked straight; *of straight* and *of {_GO_NAME}*: requests or MiB per second over theirs; all "
+        "round by round."
     )
+    special = {"latency": _latency, "crowd": _crowd, "workers": _workers}
     parts = [introduction]
-    for name, ones in results.items():
-        if name == "latency":
-            parts.append(_latency(ones))
-        elif name == "crowd":
-            parts.append(_crowd(ones))
-        else:
-            parts.append(_figure(name, ones))
+    parts += [
+        special[name](ones) if name in special else _figure(name, ones) for name, ones in results.items()
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def over(
+    ones: dict[str, list[Sample]], contender: str, other: str, read: Callable[[Sample], float]
+) -> list[float]:
+    """Return what is read of a contender over the same of another, round by round; nothing where one is missing."""
+    return [
+        read(its) / read(theirs)
+        for its, theirs in zip(ones.get(contender, ()), ones.get(other, ()), strict=False)
+    ]
+
+
+def rate(sample: Sample) -> float:
+    """Requests, or MiB, per second."""
+    return sample.rate
+
+
+def cpu(sample: Sample) -> float:
+    """Processor time for each request or GiB."""
+    return sample.cpu
+
+
+def p99(sample: Sample) -> float:
+    """Microseconds."""
+    return sample.p99
 
 
 def _figure(name: str, ones: dict[str, list[Sample]]) -> str:
     figure = FIGURES[name]
     large = bool(figure.size)
+    rates = f"of straight | of {_GO_NAME}"
+    # A title that says how many does not need it again.
+    how = f", {figure.connections} connections" if figure.connections > 1 else ""
     lines = [
-        f"**{figure.title}**, {figure.connections} connections (`python -m bench {name}`)",
+        f"**{figure.title}**{how} (`python -m bench {name}`)",
         "",
-        "| | MiB/s | s/GiB of processor | ratio | node s/GiB | memory |"
+        f"| | MiB/s | {rates} | s/GiB of processor | ratio | node s/GiB | memory |"
         if large
-        else "| | requests/s | p50 | p99 | µs of processor a request | ratio | node µs | memory |",
-        "|---|--:|--:|--:|--:|--:|" if large else "|---|--:|--:|--:|--:|--:|--:|--:|",
+        else f"| | requests/s | {rates} | p50 | p99 | µs of processor a request | ratio | node µs | memory |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|" if large else "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    straight = ones[STRAIGHT]
     for contender, samples in ones.items():
-        ratio = "—"
-        if contender != STRAIGHT:
-            ratio = _spread([a.cpu / b.cpu for a, b in zip(samples, straight, strict=True)], "{:.2f}")
         memory = f"{statistics.median(sample.memory for sample in samples):.0f} MiB"
-        cpu, node = _of(samples, lambda one: one.cpu), _of(samples, lambda one: one.node_cpu)
-        rate = _spread(_of(samples, lambda one: one.rate), "{:,.0f}")
-        if large:
-            cells = [rate, _spread(cpu, "{:.2f}"), ratio, _spread(node, "{:.2f}"), memory]
-        else:
-            p50, p99 = _of(samples, lambda one: one.p50 / 1000), _of(samples, lambda one: one.p99 / 1000)
-            cells = [
-                rate, f"{statistics.median(p50):.1f} ms", f"{statistics.median(p99):.1f} ms",
-                _spread(cpu, "{:,.0f}"), ratio, _spread(node, "{:,.0f}"), memory,
-            ]  # fmt: skip
+        node = _spread([one.node_cpu for one in samples], "{:.2f}" if large else "{:,.0f}")
+        cells = [
+            _spread([one.rate for one in samples], "{:,.0f}"),
+            _relative(ones, contender, STRAIGHT, rate),
+            _relative(ones, contender, VERSITYGW, rate),
+        ]
+        if not large:
+            p50, slowest = [one.p50 / 1000 for one in samples], [one.p99 / 1000 for one in samples]
+            cells += [f"{statistics.median(p50):.1f} ms", f"{statistics.median(slowest):.1f} ms"]
+        cells += [
+            _spread([one.cpu for one in samples], "{:.2f}" if large else "{:,.0f}"),
+            _relative(ones, contender, STRAIGHT, cpu),
+            node,
+            memory,
+        ]
         lines.append(f"| {contender} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _relative(
+    ones: dict[str, list[Sample]], contender: str, other: str, read: Callable[[Sample], float]
+) -> str:
+    ratios = [] if contender == other else over(ones, contender, other, read)
+    return _spread(ratios, "{:.2f}") if ratios else "—"
+
+
+def _workers(ones: dict[str, list[Sample]]) -> str:
+    title = (
+        f"**GET of 4 KiB by one worker and by two, each held to {workers.SHARE:.0%} of a core**, {workers.CONNECTIONS} "
+        "connections, the node replaced by answers recorded from it (`python -m bench workers`)"
+    )
+    if not ones:
+        return f"{title}: not measured, because no control groups could be made there."
+    lines = [
+        title,
+        "",
+        "| | requests/s | of one worker | p50 | p99 | µs of processor a request |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, samples in ones.items():
+        lines.append(
+            f"| {name} | {_spread([one.rate for one in samples], '{:,.0f}')} "
+            f"| {_relative(ones, name, workers.ONE, rate)} "
+            f"| {statistics.median(one.p50 for one in samples) / 1000:.0f} ms "
+            f"| {statistics.median(one.p99 for one in samples) / 1000:.0f} ms "
+            f"| {_spread([one.cpu for one in samples], '{:,.0f}')} |"
+        )
     return "\n".join(lines)
 
 
@@ -70,13 +134,11 @@ def _latency(ones: dict[str, list[Sample]]) -> str:
         "| | requests/s | p99 | over MinIO straight |",
         "|---|--:|--:|--:|",
     ]
-    straight = ones[STRAIGHT]
     for contender, samples in ones.items():
-        ratios = [a.p99 / b.p99 for a, b in zip(samples, straight, strict=True)]
         lines.append(
-            f"| {contender} | {_spread(_of(samples, lambda one: one.rate), '{:,.0f}')} "
-            f"| {_spread(_of(samples, lambda one: one.p99 / 1000), '{:.1f}')} ms "
-            f"| {'—' if contender == STRAIGHT else _spread(ratios, '{:.2f}')} |"
+            f"| {contender} | {_spread([one.rate for one in samples], '{:,.0f}')} "
+            f"| {_spread([one.p99 / 1000 for one in samples], '{:.1f}')} ms "
+            f"| {_relative(ones, contender, STRAIGHT, p99)} |"
         )
     return "\n".join(lines)
 
@@ -90,15 +152,11 @@ def _crowd(ones: dict[str, list[Sample]]) -> str:
     ]
     for contender, samples in ones.items():
         lines.append(
-            f"| {contender} | {_spread(_of(samples, lambda one: one.rate), '{:,.0f}')} "
-            f"| {_spread(_of(samples, lambda one: one.p99 / 1000), '{:.0f}')} ms "
+            f"| {contender} | {_spread([one.rate for one in samples], '{:,.0f}')} "
+            f"| {_spread([one.p99 / 1000 for one in samples], '{:.0f}')} ms "
             f"| {max(sample.memory for sample in samples):.0f} MiB |"
         )
     return "\n".join(lines)
-
-
-def _of(samples: Sequence[Sample], read: Callable[[Sample], float]) -> list[float]:
-    return [read(sample) for sample in samples]
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -106,9 +164,10 @@ def _spread(values: Sequence[float], form: str) -> str:
     return f"{form.format(statistics.median(values))} ({low} to {high})"
 
 
-def write(docs: Path, text: str, results: Results) -> None:
-    """Put the tables into the page, between its marks, and the plot beside it."""
+def write(docs: Path, text: str, aims: str, results: Results) -> None:
+    """Put the tables into the page, between their marks, and the plot beside it."""
     replace_between(docs / "performance.md", "results", text)
+    replace_between(docs / "performance.md", "aims", aims)
     (docs / "performance.svg").write_text(plot(results))
 
 
@@ -128,7 +187,7 @@ def plot(results: Results) -> str:
     """Return bars of processor time, relative to MinIO asked straight, as SVG."""
     names = [name for name in FIGURES if name in results]
     rows = [
-        (FIGURES[name].title, contender, statistics.median(_ratios(results[name], contender)))
+        (FIGURES[name].title, contender, statistics.median(over(results[name], contender, STRAIGHT, cpu)))
         for name in names
         for contender in results[name]
     ]
@@ -154,7 +213,3 @@ def plot(results: Results) -> str:
         '<text x="8" y="24" font-size="15" font-weight="bold">Processor time of the gateway, MinIO straight = 1'
         "</text>\n" + "\n".join(lines) + "\n</svg>\n"
     )
-
-
-def _ratios(ones: dict[str, list[Sample]], contender: str) -> list[float]:
-    return [ours.cpu / its.cpu for ours, its in zip(ones[contender], ones[STRAIGHT], strict=True)]

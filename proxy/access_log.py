@@ -15,6 +15,10 @@ _PAUSE: Final = 0.25
 _WAITING: Final = 50_000
 
 
+#: Time, request id, client, access key id, user, method, path, operation, status, code, bytes in and out, seconds.
+_Request = tuple[float, bytes, str, str, str, str, bytes, str, int, str, int, int, float]
+
+
 class AccessLog:
     """Takes records from requests and writes them, in order, a few times a second.
 
@@ -23,7 +27,7 @@ class AccessLog:
 
     def __init__(self, *, enabled: bool = True) -> None:
         self._enabled = enabled
-        self._waiting: list[tuple[Any, ...] | dict[str, Any]] = []
+        self._waiting: list[_Request | dict[str, Any]] = []
         self._dropped = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -99,24 +103,27 @@ class AccessLog:
             sys.stdout.flush()
 
 
-def _line(record: tuple[Any, ...] | dict[str, Any]) -> str:
+def _line(record: _Request | dict[str, Any]) -> str:
     if isinstance(record, dict):
         return json.dumps({**record, "at": _stamp(record["at"])}) + "\n"
     at, request_id, client, key, user, method, path, operation, status, code, read, sent, seconds = record
     told = f', "code": {_escape(code)}' if code else ""
+    # Apart: one format specification in a text makes a compiled build assemble all of it by `str.format`.
+    took = format(seconds, ".6f")
     # What a client chose is escaped; the rest is ours, and has nothing to escape. `json.dumps` takes twice as long.
     return (
         f'{{"event": "request", "at": "{_stamp(at)}", "request_id": "{request_id.decode()}", "client": "{client}", '
         f'"access_key_id": {_escape(key)}, "user": {_escape(user)}, "method": {_escape(method)}, '
         f'"path": {_escape(path.decode("utf-8", "replace"))}, "operation": "{operation}", "status": {status}, '
-        f'"bytes_in": {read}, "bytes_out": {sent}, "seconds": {seconds:.6f}'
+        f'"bytes_in": {read}, "bytes_out": {sent}, "seconds": {took}'
         f"{told}}}\n"
     )
 
 
 def _stamp(at: float) -> str:
     whole = int(at)
-    return f"{_second(whole)}.{int((at - whole) * 1000):03d}Z"
+    milliseconds = format(int((at - whole) * 1000), "03d")
+    return f"{_second(whole)}.{milliseconds}Z"
 
 
 @lru_cache(maxsize=8)

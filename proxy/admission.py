@@ -11,7 +11,7 @@ from proxy.mutation import Look, Mutation
 from proxy.s3.errors import Code, S3Error, error
 from proxy.s3.upload_ids import UploadId
 from proxy.transfers import Transfer
-from quota import Admitted, Denial, new_id
+from quota import Admitted, Denial, new_hold
 from quota.gate import Stake
 
 REVOKED: Final = error(Code.ACCESS_DENIED, "What this request was admitted by has just been revoked.")
@@ -45,7 +45,7 @@ async def admit_change(
     """
     plan, gate = call.plan, call.worker.gate
     assert plan.bucket is not None
-    hold = new_id()
+    hold = new_hold()
     admitted = await gate.admit(
         call.access_key_id,
         plan.bucket,

@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 
 import sigv4
 from proxy.call import Call, ClientGone
+from proxy.mutation import Mutation
 from proxy.splicing import LEAST_BYTES, Rest
 
 #: Bodies up to this many bytes are read whole, so that head and body go out in one write.
@@ -55,8 +56,9 @@ def decoder_of(call: Call, decoded_length: int) -> sigv4.ChunkDecoder | None:
     )
 
 
-async def whole(call: Call, limit: int) -> bytes:
-    """Return the whole body, decoded and verified against everything that its signature says.
+async def whole(call: Call, limit: int, *, is_hashed_here: bool = True) -> bytes:
+    """Return the whole body, decoded and verified against everything that its signature says; where somebody else
+    compares its hash (`is_hashed_here` false), all but that.
 
     Raises `SigV4Error` for one that is not what was signed, or longer than `limit` bytes; `NoRoom`; `ClientGone`.
     What is larger than `SMALL` has its part of the worker's room for documents until the request ends.
@@ -82,8 +84,9 @@ async def whole(call: Call, limit: int) -> bytes:
         parts += decoder.finish()
         call.trailers = decoder.trailer_values
     body = parts[0] if len(parts) == 1 else b"".join(parts)
-    if presented.payload_sha256 is not None and hashlib.sha256(body).hexdigest() != presented.payload_sha256:
-        raise sigv4.ContentSHA256Mismatch(presented.payload_sha256, hashlib.sha256(body).hexdigest())
+    signed = presented.payload_sha256
+    if is_hashed_here and signed is not None and (found := hashlib.sha256(body).hexdigest()) != signed:
+        raise sigv4.ContentSHA256Mismatch(signed, found)
     return body
 
 
@@ -163,6 +166,18 @@ async def decoded(
         last.append(framer.end(decoder.trailer_values))
     if last:
         yield b"".join(last)
+
+
+async def telling_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:
+    """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
+    on its key waiting for it.
+    """
+    told = False
+    async for piece in body:
+        yield piece
+        if not told:
+            told = True
+            await mutation.tell_base()
 
 
 def sha256(document: bytes) -> str:

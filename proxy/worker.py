@@ -16,6 +16,7 @@ from proxy.access_log import AccessLog
 from proxy.audit import AuditTrail
 from proxy.credentials import Credentials
 from proxy.document_room import DocumentRoom
+from proxy.event_listeners import Listeners
 from proxy.events import Events
 from proxy.metrics import Metrics
 from proxy.nodes import Nodes
@@ -53,6 +54,7 @@ class Worker:
         )
         self.gate = Gate(self.wire, settings.realm, settings.commit_seconds)
         self.events = Events(self.wire, settings.realm)
+        self.listeners = Listeners(settings.realm)
         context = ssl.create_default_context(cafile=str(settings.node_ca)) if settings.node_ca else None
         # With 0 each write goes to the kernel at once: what was checked last still holds then (rule 13).
         limits = Limits(connections=settings.node_connections, write_high_bytes=0)
@@ -96,7 +98,7 @@ class Worker:
     async def aclose(self) -> None:
         """Let go of everything: transfers are cut, the lease is given back."""
         self.transfers.cut_all()
-        await self.events.aclose()
+        await self.listeners.aclose()
         await self.gate.aclose()
         await self.lease.aclose()
         await self.upstream.aclose()

@@ -5,7 +5,7 @@ anything else of ours.
 """
 
 from quota.answers import Admitted, Denial, DenialCode, Outcome, Permission, Route, Settlement
-from quota.ids import new_access_key_id, new_id, new_secret, new_session_token
+from quota.ids import new_access_key_id, new_hold, new_id, new_secret, new_session_token
 from quota.layout import Layout
 from quota.live import Acks, LiveState, LiveStateError, NotReady
 from quota.records import Change
@@ -30,6 +30,7 @@ __all__ = [
     "Sealer",
     "Settlement",
     "new_access_key_id",
+    "new_hold",
     "new_id",
     "new_secret",
     "new_session_token",

@@ -53,15 +53,27 @@ class Denial:
     details: tuple[str, ...] = ()
 
 
-class Route(NamedTuple):
+class Route:
     """Where a workspace lives: never shown to clients."""
 
-    node: str
-    bucket: str
-    prefix: str
+    __slots__ = (
+        "bucket",
+        "node",
+        "prefix",
+    )
+
+    def __init__(
+        self,
+        node: str,
+        bucket: str,
+        prefix: str,
+    ) -> None:
+        self.node: Final = node
+        self.bucket: Final = bucket
+        self.prefix: Final = prefix
 
 
-class Admitted(NamedTuple):
+class Admitted:
     """Leave to go on, and all that the rest of the request needs to know.
 
     `rev` is the last revocation that the decision had seen; `chain` names all that it depends on (rule 12).
@@ -70,16 +82,42 @@ class Admitted(NamedTuple):
     names the levels over a soft limit.
     """
 
-    rev: int
-    user: str
-    workspace: str
-    route: Route
-    chain: tuple[str, ...]
-    share_ends_ms: int
-    versioned: bool
-    duty: str
-    warning: str
-    source: Route | None
+    __slots__ = (
+        "chain",
+        "duty",
+        "rev",
+        "route",
+        "share_ends_ms",
+        "source",
+        "user",
+        "versioned",
+        "warning",
+        "workspace",
+    )
+
+    def __init__(
+        self,
+        rev: int,
+        user: str,
+        workspace: str,
+        route: Route,
+        chain: tuple[str, ...],
+        share_ends_ms: int,
+        versioned: bool,
+        duty: str,
+        warning: str,
+        source: Route | None,
+    ) -> None:
+        self.rev: Final = rev
+        self.user: Final = user
+        self.workspace: Final = workspace
+        self.route: Final = route
+        self.chain: Final = chain
+        self.share_ends_ms: Final = share_ends_ms
+        self.versioned: Final = versioned
+        self.duty: Final = duty
+        self.warning: Final = warning
+        self.source: Final = source
 
 
 class Outcome(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import string
 from base64 import b32encode
@@ -20,6 +21,11 @@ ACCESS_KEY_PREFIX: Final[dict[CredentialKind, str]] = {"key": "WIOA", "session":
 def new_id() -> str:
     """Return 16 characters of base 32: 80 random bits."""
     return b32encode(secrets.token_bytes(10)).decode("ascii").lower()
+
+
+def new_hold() -> str:
+    """Return the id of a hold: 80 random bits in hex. It is no secret, and made for every change."""
+    return os.urandom(10).hex()
 
 
 def new_access_key_id(kind: CredentialKind) -> str:

@@ -64,7 +64,7 @@ class _Link(asyncio.Protocol):
         self._timeout = timeout
         self._on_lost = on_lost
         self._reader = hiredis.Reader(replyError=WireReplyError, notEnoughData=_NOTHING)
-        self._pending: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Any] | None, float]] = deque()
         self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -80,6 +80,15 @@ class _Link(asyncio.Protocol):
         if len(self._pending) >= _MOST_IN_FLIGHT:
             raise WireClosed("too many commands wait for Redis")
         future: asyncio.Future[Any] = self._loop.create_future()
+        self._queue(command, future)
+        return future
+
+    def tell(self, command: bytes) -> None:
+        """Queue an encoded command whose reply nobody waits for; nothing happens where it cannot be sent."""
+        if not self._is_lost and len(self._pending) < _MOST_IN_FLIGHT:
+            self._queue(command, None)
+
+    def _queue(self, command: bytes, future: asyncio.Future[Any] | None) -> None:
         deadline = self._loop.time() + self._timeout
         self._pending.append((future, deadline))
         if self._timer is None:
@@ -87,7 +96,6 @@ class _Link(asyncio.Protocol):
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(command)
-        return future
 
     def drop(self, make_error: Callable[[], WireError]) -> None:
         """End the connection at once; everything in flight fails."""
@@ -103,7 +111,7 @@ class _Link(asyncio.Protocol):
         self._on_lost(self)
         while self._pending:
             future, _ = self._pending.popleft()
-            if not future.done():
+            if future is not None and not future.done():
                 future.set_exception(make_error())
                 # A caller cancelled in this very tick never looks; that is no reason for a warning.
                 future.exception()
@@ -138,16 +146,15 @@ class _Link(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not _NOTHING:
                 future, _ = pending.popleft()
-                if future.done():
-                    continue
                 if isinstance(reply, WireReplyError):
-                    future.set_exception(reply)
-                    future.exception()
+                    if future is not None and not future.done():
+                        future.set_exception(reply)
+                        future.exception()
                     if str(reply).startswith("READONLY"):
                         # This server has become a replica: the name may lead to the primary next time.
                         self.drop(lambda: WireClosed("this Redis is not the primary any more"))
                         return
-                else:
+                elif future is not None and not future.done():
                     future.set_result(reply)
         except (hiredis.ProtocolError, IndexError):
             self.drop(lambda: WireClosed("Redis sent what no command asked for"))
@@ -244,14 +251,8 @@ class Wire:
         """Send one command and do not wait for its reply; where there is no connection, or an error, nothing
         happens.
         """
-        link = self._link
-        if link is None:
-            return
-        try:
-            future = link.send(_pack(args))
-        except WireClosed:
-            return
-        future.add_done_callback(_look)
+        if self._link is not None:
+            self._link.tell(_pack(args))
 
     async def evalsha(self, sha: str, keys: Sequence[bytes | str], args: Sequence[Argument]) -> Any:
         """Run a script that Redis has loaded; errors as for `execute`."""
@@ -363,11 +364,6 @@ class Wire:
             self._link = None
             if self._on_lost is not None:
                 self._on_lost()
-
-
-def _look(future: asyncio.Future[Any]) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 def _items(command: bytes) -> bytes:

@@ -16,6 +16,7 @@ from .checksums import (
     load_checksums,
     parse_checksum,
 )
+from .claims import MAX_SKEW, parse
 from .errors import (
     BadDigest,
     ContentSHA256Mismatch,
@@ -28,7 +29,7 @@ from .errors import (
 from .keys import VerifiedContext, signing_key
 from .post_policy import Condition, PostPolicy
 from .post_signature_v4 import PresentedForm, parse_form
-from .presented import MAX_SKEW, Presented, parse
+from .presented import Presented
 from .presigned_url_v4 import MAX_EXPIRES
 from .sign import Signer, presign, sign, sign_streaming
 

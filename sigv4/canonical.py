@@ -28,6 +28,13 @@ _QUERY_SAFE: Final = UNRESERVED + b"&=%"
 #: Names and values up to this size are remembered with their spelling: credentials come again and again.
 _REMEMBERED_BYTES: Final = 128
 
+# Bytes are looked for as numbers: `b"%" in value` first takes its left side for a number, and costs an exception.
+_TAB: Final = 0x09
+_SPACE: Final = 0x20
+_PERCENT: Final = 0x25
+_PLUS: Final = 0x2B
+_EQUALS: Final = 0x3D
+
 _ENCODED: Final = tuple(bytes((byte,)) if byte in UNRESERVED else b"%%%02X" % byte for byte in range(256))
 _ENCODED_PATH: Final = tuple(b"/" if byte == 0x2F else _ENCODED[byte] for byte in range(256))
 #: "2f" and "2F" to b"%2F", "41" to b"A": the canonical spelling of each escape.
@@ -103,7 +110,7 @@ def query_pairs(query_string: bytes) -> list[tuple[bytes, bytes]]:
         return []
     if len(query_string) > MAX_QUERY_BYTES:
         raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: the query is too long.")
-    if b"+" in query_string:
+    if _PLUS in query_string:
         query_string = query_string.replace(b"+", b"%20")
     items = query_string.split(b"&")
     if len(items) > MAX_QUERY_PARAMS:
@@ -114,7 +121,7 @@ def query_pairs(query_string: bytes) -> list[tuple[bytes, bytes]]:
         if not item:
             continue
         name, _, value = item.partition(b"=")
-        if is_odd or b"%" in item or b"=" in value:
+        if is_odd or _PERCENT in item or _EQUALS in value:
             name, value = _canonical_component(name), _canonical_component(value)
         pairs.append((name, value))
     return pairs
@@ -160,11 +167,11 @@ def decode_component(canonical: bytes) -> bytes:
     >>> decode_component(b"a%20%2Fb")
     b'a /b'
     """
-    if b"%" not in canonical:
+    if _PERCENT not in canonical:
         return canonical
     # A slash is what a credential is full of; in canonical text "%2F" is never part of another escape.
     canonical = canonical.replace(b"%2F", b"/")
-    if b"%" not in canonical:
+    if _PERCENT not in canonical:
         return canonical
     first, *escaped = canonical.split(b"%")
     return first + b"".join([_decode_piece(piece) for piece in escaped])
@@ -183,6 +190,8 @@ def fold(value: bytes) -> bytes:
     >>> fold(b"  a   b ")
     b'a b'
     """
-    if b"  " in value or b"\t" in value:
+    if _SPACE not in value and _TAB not in value:
+        return value
+    if _TAB in value or value.find(b"  ") >= 0:
         return b" ".join(value.split())
     return value.strip()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -54,18 +54,34 @@ def hmac_hex(key: bytes, string_to_sign: bytes) -> str:
     return outer.hexdigest()
 
 
-class VerifiedContext(NamedTuple):
+class VerifiedContext:
     """What a verified request leaves behind for its body: where its chain of chunk signatures begins.
 
     Only `Presented.verify` (or a signer, for its own requests) makes one, so holding one means that the
     signature held. The key and the seed are hidden from `repr`.
     """
 
-    access_key_id: str
-    amz_date: str
-    scope: str
-    signing_key: bytes
-    seed_signature: str
+    __slots__ = (
+        "access_key_id",
+        "amz_date",
+        "scope",
+        "seed_signature",
+        "signing_key",
+    )
+
+    def __init__(
+        self,
+        access_key_id: str,
+        amz_date: str,
+        scope: str,
+        signing_key: bytes,
+        seed_signature: str,
+    ) -> None:
+        self.access_key_id: Final = access_key_id
+        self.amz_date: Final = amz_date
+        self.scope: Final = scope
+        self.signing_key: Final = signing_key
+        self.seed_signature: Final = seed_signature
 
     def __repr__(self) -> str:
         return f"VerifiedContext(access_key_id={self.access_key_id!r}, scope={self.scope!r})"

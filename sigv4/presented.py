@@ -1,7 +1,6 @@
 """A request as presented, and its verification: every form of authentication goes through this one gate.
 
-`parse` looks at bytes and times and touches no secret; `Presented.verify` compares in constant time. What
-`parse` returns has not been authenticated; a `VerifiedContext` has.
+`Presented.verify` compares in constant time. A `Presented` has not been authenticated; a `VerifiedContext` has.
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html
 """
 
@@ -9,40 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Final, Literal
 
-from .amz_content_sha256 import PayloadKind, payload_kind
-from .amz_date import format_amz_date, format_iso, parse_amz_date, parse_http_date
-from .authorization_v4 import (
-    HEADER,
-    QUERY,
-    Credential,
-    Dialect,
-    parse_authorization,
-    parse_credential,
-    parse_signed_headers,
-    unsupported_mechanism,
-)
-from .aws_chunked_stream import ChunkDecoder, parse_trailer_names
-from .canonical import MAX_PATH_BYTES, canonical_path, fold, join_query, query_pairs, service_path
-from .errors import ContentSHA256Mismatch, SignatureDoesNotMatch, SigV4Error
+from .amz_content_sha256 import PayloadKind
+from .aws_chunked_stream import ChunkDecoder
+from .canonical import canonical_path, service_path
+from .errors import ContentSHA256Mismatch, SignatureDoesNotMatch
 from .keys import VerifiedContext, hmac_hex, signing_key
-from .presigned_url_v4 import claims, parse_presigned
-
-#: The clock skew that AWS allows, in seconds.
-MAX_SKEW: Final = 900
-MAX_HEADERS: Final = 256
-MAX_HEADER_BYTES: Final = 64 * 1024
 
 Form = Literal["header", "presigned"]
 
-# Reading a member from its class costs more than a call; these are read for every request.
-_BODY: Final = PayloadKind.BODY
-_SIGNED: Final = PayloadKind.SIGNED
 
-
-class Presented(NamedTuple):
+class Presented:
     """A well-formed, timely, complete claim of a signature; nothing about it is proven before `verify`.
 
     `amz_date` `YYYYMMDDTHHMMSSZ` · `scope` `DATE/REGION/SERVICE/aws4_request` · `signed_headers` sorted ·
@@ -52,26 +30,72 @@ class Presented(NamedTuple):
     `verify` compares, as it was received.
     """
 
-    form: Form
-    method: bytes
-    path: bytes
-    query: tuple[tuple[bytes, bytes], ...]
-    access_key_id: str
-    session_token: str | None
-    amz_date: str
-    date: str
-    region: str
-    service: str
-    signed_headers: tuple[bytes, ...]
-    payload: PayloadKind
-    payload_sha256: str | None
-    expires_at: float | None
-    decoded_length: int | None
-    trailers: tuple[str, ...]
-    signature: bytes
-    canonical_query: bytes
-    canonical_headers: bytes
-    payload_literal: bytes | None
+    __slots__ = (
+        "access_key_id",
+        "amz_date",
+        "canonical_headers",
+        "canonical_query",
+        "date",
+        "decoded_length",
+        "expires_at",
+        "form",
+        "method",
+        "path",
+        "payload",
+        "payload_literal",
+        "payload_sha256",
+        "query",
+        "region",
+        "service",
+        "session_token",
+        "signature",
+        "signed_headers",
+        "trailers",
+    )
+
+    def __init__(
+        self,
+        form: Form,
+        method: bytes,
+        path: bytes,
+        query: tuple[tuple[bytes, bytes], ...],
+        access_key_id: str,
+        session_token: str | None,
+        amz_date: str,
+        date: str,
+        region: str,
+        service: str,
+        signed_headers: tuple[bytes, ...],
+        payload: PayloadKind,
+        payload_sha256: str | None,
+        expires_at: float | None,
+        decoded_length: int | None,
+        trailers: tuple[str, ...],
+        signature: bytes,
+        canonical_query: bytes,
+        canonical_headers: bytes,
+        payload_literal: bytes | None,
+    ) -> None:
+        self.form: Final = form
+        self.method: Final = method
+        self.path: Final = path
+        self.query: Final = query
+        self.access_key_id: Final = access_key_id
+        self.session_token: Final = session_token
+        self.amz_date: Final = amz_date
+        self.date: Final = date
+        self.region: Final = region
+        self.service: Final = service
+        self.signed_headers: Final = signed_headers
+        self.payload: Final = payload
+        self.payload_sha256: Final = payload_sha256
+        self.expires_at: Final = expires_at
+        self.decoded_length: Final = decoded_length
+        self.trailers: Final = trailers
+        self.signature: Final = signature
+        self.canonical_query: Final = canonical_query
+        self.canonical_headers: Final = canonical_headers
+        self.payload_literal: Final = payload_literal
 
     def __repr__(self) -> str:
         # Never the token or the signature.
@@ -175,280 +199,3 @@ def _explain(access_key_id: str, string_to_sign: bytes, canonical: bytes) -> dic
         "CanonicalRequest": canonical.decode("utf-8", "replace"),
         "CanonicalRequestBytes": canonical.hex(" "),
     }
-
-
-def parse(
-    method: bytes | str,
-    raw_path: bytes,
-    query_string: bytes,
-    headers: Sequence[tuple[bytes, bytes]],
-    *,
-    now: float,
-    region: str,
-    service: str = "s3",
-) -> Presented:
-    """Read a request's claim of a signature. Raises SigV4Error, with the code and message that AWS gives.
-
-    `raw_path` and `query_string` are the bytes of the request line, `headers` as ASGI gives them, `now` in
-    seconds since the epoch. Refused are: no form of authentication, two at once, SigV2 and SigV4A; malformed,
-    repeated or missing parts; another region or service; a clock more than 15 minutes off; presigned URLs
-    that are to hold for more than 7 days, or no longer hold; `host` or any `x-amz-*` header unsigned; a signed
-    header absent; S3 header authentication without `x-amz-content-sha256`.
-    """
-    if isinstance(method, str):
-        method = method.encode("utf-8", "surrogatepass")
-    if len(raw_path) > MAX_PATH_BYTES:
-        raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: the path is too long.")
-    table, amz_names = _read_headers(headers)
-    pairs = query_pairs(query_string)
-    claims_v4, claims_v2 = claims(pairs) if pairs else (False, False)
-    authorization = table.get(b"authorization")
-    if authorization is not None:
-        if claims_v4 or claims_v2:
-            raise SigV4Error(
-                "InvalidArgument",
-                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query "
-                "string parameter or the Authorization header should be specified",
-                {"ArgumentName": "Authorization"},
-            )
-        claim = _header_claim(authorization, pairs, table, now, region, service)
-    elif claims_v2:
-        raise unsupported_mechanism()
-    elif claims_v4:
-        claim = _presigned_claim(pairs, table, now, region, service)
-    else:
-        raise SigV4Error("AccessDenied", "Access Denied")
-    return _present(claim, method, raw_path, pairs, table, amz_names)
-
-
-class _Claim(NamedTuple):
-    """What both forms say, brought to one shape."""
-
-    form: Form
-    dialect: Dialect
-    credential: Credential
-    amz_date: str
-    signed_headers: tuple[bytes, ...]
-    signature: bytes
-    token: bytes | None
-    payload: bytes | None
-    expires_at: float | None
-    signed_pairs: list[tuple[bytes, bytes]]
-
-
-def _read_headers(headers: Sequence[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], list[bytes]]:
-    """Values by lower-case name, repeated ones joined by commas in order; and the names in `x-amz-`."""
-    if len(headers) > MAX_HEADERS:
-        raise SigV4Error("RequestHeaderSectionTooLarge", "Your request has too many headers.")
-    table: dict[bytes, bytes] = {}
-    amz_names = []
-    size = 0
-    for name, value in headers:
-        name = name.lower()
-        size += len(name) + len(value)
-        if name in table:
-            if name == b"authorization" or name == b"host":
-                raise SigV4Error("InvalidRequest", f"The header {name.decode()} is given more than once.")
-            table[name] = fold(table[name]) + b"," + fold(value)
-        else:
-            table[name] = value
-            if name.startswith(b"x-amz-"):
-                amz_names.append(name)
-    if size > MAX_HEADER_BYTES:
-        raise SigV4Error("RequestHeaderSectionTooLarge", "Your request header section exceeds the maximum.")
-    return table, amz_names
-
-
-def _header_claim(
-    authorization: bytes,
-    pairs: list[tuple[bytes, bytes]],
-    table: dict[bytes, bytes],
-    now: float,
-    region: str,
-    service: str,
-) -> _Claim:
-    parts = parse_authorization(authorization)
-    credential = parse_credential(parts.credential, HEADER, region, service)
-    signed_headers = parse_signed_headers(parts.signed_headers, HEADER)
-    given = table.get(b"x-amz-date")
-    seconds = parse_http_date(table.get(b"date", b"")) if given is None else parse_amz_date(fold(given))
-    if seconds is None:
-        raise SigV4Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
-    amz_date = format_amz_date(seconds)
-    if not amz_date.startswith(credential.date):
-        HEADER.refuse(
-            f'Invalid credential date "{credential.date}". '
-            f'This date is not the same as X-Amz-Date: "{amz_date[:8]}".'
-        )
-    if not -MAX_SKEW <= now - seconds <= MAX_SKEW:
-        raise SigV4Error(
-            "RequestTimeTooSkewed",
-            "The difference between the request time and the current time is too large.",
-            {
-                "RequestTime": amz_date,
-                "ServerTime": format_iso(now),
-                "MaxAllowedSkewMilliseconds": str(MAX_SKEW * 1000),
-            },
-        )
-    payload = table.get(b"x-amz-content-sha256")
-    if payload is None and service == "s3":
-        raise SigV4Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
-    return _Claim(
-        "header",
-        HEADER,
-        credential,
-        amz_date,
-        signed_headers,
-        parts.signature,
-        table.get(b"x-amz-security-token"),
-        payload,
-        None,
-        pairs,
-    )
-
-
-def _presigned_claim(
-    pairs: list[tuple[bytes, bytes]], table: dict[bytes, bytes], now: float, region: str, service: str
-) -> _Claim:
-    query = parse_presigned(pairs)
-    credential = parse_credential(query.credential, QUERY, region, service)
-    signed_headers = parse_signed_headers(query.signed_headers, QUERY)
-    seconds = parse_amz_date(query.amz_date)
-    if seconds is None:
-        raise SigV4Error(
-            "AuthorizationQueryParametersError",
-            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
-        )
-    amz_date = query.amz_date.decode("ascii")
-    if not amz_date.startswith(credential.date):
-        QUERY.refuse(
-            f'Invalid credential date "{credential.date}". '
-            f'This date is not the same as X-Amz-Date: "{amz_date[:8]}".'
-        )
-    if now - seconds < -MAX_SKEW:
-        raise SigV4Error(
-            "AccessDenied",
-            "Request is not yet valid",
-            {"X-Amz-Date": amz_date, "ServerTime": format_iso(now)},
-        )
-    expires_at = float(seconds + query.expires)
-    if now > expires_at:
-        raise SigV4Error(
-            "AccessDenied",
-            "Request has expired",
-            {
-                "X-Amz-Expires": str(query.expires),
-                "Expires": format_iso(expires_at),
-                "ServerTime": format_iso(now),
-            },
-        )
-    token = table.get(b"x-amz-security-token")
-    if query.security_token is not None:
-        if token is not None:
-            raise SigV4Error("AuthorizationQueryParametersError", "X-Amz-Security-Token is given twice.")
-        token = query.security_token
-    payload = table.get(b"x-amz-content-sha256")
-    if query.content_sha256 is not None:
-        if payload is not None and payload != query.content_sha256:
-            raise SigV4Error("AuthorizationQueryParametersError", "X-Amz-Content-Sha256 is given twice.")
-        payload = query.content_sha256
-    if payload is None and service == "s3":
-        payload = b"UNSIGNED-PAYLOAD"
-    return _Claim(
-        "presigned",
-        QUERY,
-        credential,
-        amz_date,
-        signed_headers,
-        query.signature,
-        token,
-        payload,
-        expires_at,
-        query.rest,
-    )
-
-
-def _present(
-    claim: _Claim,
-    method: bytes,
-    raw_path: bytes,
-    pairs: list[tuple[bytes, bytes]],
-    table: dict[bytes, bytes],
-    amz_names: list[bytes],
-) -> Presented:
-    signed = claim.signed_headers
-    unsigned = [name for name in amz_names if name not in signed]
-    if unsigned or b"host" not in signed:
-        if b"host" not in signed:
-            unsigned.append(b"host")
-        # What the client did not sign, re-signing for the node would launder (ds_proxy#164).
-        raise SigV4Error(
-            "AccessDenied",
-            "There were headers present in the request which were not signed",
-            {"HeadersNotSigned": ", ".join(sorted(name.decode("latin-1") for name in unsigned))},
-        )
-    lines = []
-    for name in signed:
-        value = table.get(name)
-        if value is None:
-            raise SignatureDoesNotMatch(
-                "The request signature we calculated does not match the signature you provided: "
-                f"the signed header {name.decode('latin-1')} is absent from the request."
-            )
-        lines.append(b"%b:%b\n" % (name, fold(value)))
-    canonical_headers = b"".join(lines)
-    canonical_query = join_query(claim.signed_pairs)
-    if (
-        canonical_headers.count(b"\n") != len(lines)
-        or b"\r" in canonical_headers
-        or b"\n" in raw_path
-        or not method.isalpha()
-    ):
-        # HTTP lets no line break through; one here would let two requests share a canonical form.
-        raise SigV4Error("InvalidRequest", "The request holds a line break where none may be.")
-    kind, literal = _BODY, claim.payload
-    if literal is not None:
-        literal = fold(literal)
-        kind = payload_kind(literal)
-        if kind is not _SIGNED and claim.credential.service != "s3":
-            # Only S3 has bodies that no signature covers.
-            raise SigV4Error("InvalidRequest", "The body of this request must be signed.")
-    decoded_length: int | None = None
-    trailers: tuple[str, ...] = ()
-    if kind.chunked:
-        decoded_length = _decoded_length(table.get(b"x-amz-decoded-content-length"))
-        trailers = parse_trailer_names(table.get(b"x-amz-trailer", b""), kind)
-    credential = claim.credential
-    return Presented(
-        claim.form,
-        method,
-        raw_path,
-        tuple(pairs),
-        credential.access_key_id,
-        None if claim.token is None else fold(claim.token).decode("latin-1"),
-        claim.amz_date,
-        credential.date,
-        credential.region,
-        credential.service,
-        signed,
-        kind,
-        literal.decode("ascii") if literal and kind is _SIGNED else None,
-        claim.expires_at,
-        decoded_length,
-        trailers,
-        claim.signature,
-        canonical_query,
-        canonical_headers,
-        literal,
-    )
-
-
-def _decoded_length(value: bytes | None) -> int:
-    if value is None:
-        raise SigV4Error(
-            "MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header."
-        )
-    value = value.strip()
-    if not value.isdigit() or len(value) > 19:
-        raise SigV4Error("InvalidArgument", "x-amz-decoded-content-length must be a number of bytes.")
-    return int(value)

@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from .authorization_v4 import ALGORITHM, ALGORITHM_V4A, unsupported_mechanism
 from .canonical import decode_component
@@ -31,17 +31,39 @@ _KNOWN: Final = REQUIRED | _OPTIONAL
 _SIGV2: Final = frozenset({b"AWSAccessKeyId", b"Signature"})
 
 
-class PresignedQuery(NamedTuple):
+class PresignedQuery:
     """The parameters, decoded; `expires` in seconds, 1 to 604800. `rest` is every pair but the signature."""
 
-    credential: bytes
-    amz_date: bytes
-    expires: int
-    signed_headers: bytes
-    signature: bytes
-    security_token: bytes | None
-    content_sha256: bytes | None
-    rest: list[tuple[bytes, bytes]]
+    __slots__ = (
+        "amz_date",
+        "content_sha256",
+        "credential",
+        "expires",
+        "rest",
+        "security_token",
+        "signature",
+        "signed_headers",
+    )
+
+    def __init__(
+        self,
+        credential: bytes,
+        amz_date: bytes,
+        expires: int,
+        signed_headers: bytes,
+        signature: bytes,
+        security_token: bytes | None,
+        content_sha256: bytes | None,
+        rest: list[tuple[bytes, bytes]],
+    ) -> None:
+        self.credential: Final = credential
+        self.amz_date: Final = amz_date
+        self.expires: Final = expires
+        self.signed_headers: Final = signed_headers
+        self.signature: Final = signature
+        self.security_token: Final = security_token
+        self.content_sha256: Final = content_sha256
+        self.rest: Final = rest
 
 
 def claims(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bool]:

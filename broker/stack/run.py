@@ -102,7 +102,8 @@ def _start(
             running[part.name] = spawn(part.command, environment=part.environment, log=log, stdin=part.stdin)
         _await_ready(wanted, options.folder, running, asked)
 
-    start(parts.valkey(options.folder, state))
+    redis = parts.redis(options.folder, state)
+    start(redis.part)
     storage = [parts.minio(options.folder, state, minio_binary)] if minio_binary is not None else []
     node = options.node or Node(
         "local",
@@ -110,7 +111,7 @@ def _start(
         state.secrets.minio_user,
         state.secrets.minio_password,
     )
-    environment = _service_environment(options, state)
+    environment = _service_environment(options, state, redis.url)
     at = {"WIO_HOST": options.host}
     services = [
         parts.broker(environment | at | {"WIO_PORT": str(options.console_port)}, options.console_url),
@@ -135,7 +136,7 @@ def _start(
     return facts
 
 
-def _service_environment(options: Options, state: State) -> dict[str, str]:
+def _service_environment(options: Options, state: State, redis_url: str) -> dict[str, str]:
     """The settings of broker and proxy; anybody's WIO_* of the shell are left behind on purpose, save for how
     much they log."""
     environment = parts.module_environment(clean_environment(os.environ))
@@ -148,7 +149,7 @@ def _service_environment(options: Options, state: State) -> dict[str, str]:
     database = (options.folder / "wio.db").absolute()
     return environment | {
         "WIO_SECRET": state.secrets.deployment,
-        "WIO_REDIS_URL": f"redis://:{state.secrets.valkey_password}@{parts.LOOPBACK}:{state.valkey_port}/0",
+        "WIO_REDIS_URL": redis_url,
         "WIO_DATABASE_URL": f"sqlite+aiosqlite:///{database}",
         "WIO_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",
         "WIO_PUBLIC_URL": options.endpoint_url,

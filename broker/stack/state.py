@@ -112,6 +112,19 @@ def is_free(host: str, port: int) -> bool:
         return True
 
 
+def takes_socket(path: Path) -> bool:
+    """Whether a Unix socket can be made at `path`, which the kernel refuses when it is too long; a socket that an
+    earlier server has left there is removed."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            path.unlink(missing_ok=True)
+            probe.bind(str(path))
+            path.unlink()
+        except OSError:
+            return False
+    return True
+
+
 def free_port() -> int:
     """A random free port of the loopback interface."""
     with socket.socket() as probe:

@@ -16,12 +16,12 @@ from urllib.parse import urlencode
 from lxml import etree
 
 import sigv4
+from proxy.bodies import telling_base
 from proxy.call import Answer, Call, header
 from proxy.events import tell
 from proxy.mutation import Mutation
 from proxy.nodes import Node
 from proxy.operations.relaying import SMALL_DOCUMENT, document_headers, node_refusal, path_of
-from proxy.operations.writing import tell_base
 from proxy.s3 import xml_write
 from proxy.s3.errors import S3Error, invalid_argument
 from proxy.s3.payload import CHECKSUMS
@@ -249,7 +249,7 @@ async def _write(
             query,
             [*headers, *about],
             payload_sha256=kind,
-            body=tell_base(mutation, body),
+            body=telling_base(mutation, body),
         )
     except UpstreamError:
         if not call.was_sent():

@@ -16,7 +16,7 @@ from proxy.s3.listing import Kind, Listing
 from proxy.s3.url_names import url_decode
 from proxy.s3.xml_read import Doomed, child, children, parse_xml, text_of
 from proxy.s3.xml_write import Deleted
-from quota import Denial, DenialCode, Outcome, Settlement, new_id
+from quota import Denial, DenialCode, Outcome, Settlement, new_hold
 from quota.gate import GateUnavailable, Stake
 
 #: Keys joined, and settled, in one script call: a script holds up every other.
@@ -44,7 +44,7 @@ class DeletionGroups:
 
     def __init__(self, call: Call, objects: Sequence[Doomed]) -> None:
         self._call = call
-        self._members = [_Member(doomed, new_id()) for doomed in objects]
+        self._members = [_Member(doomed, new_hold()) for doomed in objects]
         self._released = False
         self._ended = False
         #: Objects whose hold was refused; they are not sent.

@@ -35,7 +35,7 @@ async def listen(call: Call) -> S3Error | None:
         return problem
     worker = call.worker
     try:
-        async with worker.events.listen(worker.live, call.admitted.workspace) as queue:
+        async with worker.listeners.listen(worker.live, call.admitted.workspace) as queue:
             call.begin(200, [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")])
             # The head leaves with the first piece, and the client waits for it.
             await _say(call, PING)

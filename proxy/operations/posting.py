@@ -11,7 +11,7 @@ from proxy.call import XML, Answer, Call, header
 from proxy.events import tell
 from proxy.mutation import Base, Mutation
 from proxy.operations.relaying import base_url, look, path_of
-from proxy.operations.writing import settled, tell_base
+from proxy.operations.writing import settled
 from proxy.s3 import xml_write
 from proxy.s3.errors import Refusal, S3Error
 from proxy.s3.headers import forward_headers, permission_needed
@@ -43,13 +43,12 @@ async def post_object(call: Call) -> Answer | S3Error:
     headers = forward_headers(BY_NAME["PutObject"], uploaded.headers)
     if isinstance(headers, Refusal):
         return headers
-    call.plan = call.plan._replace(
-        key=uploaded.key,
-        raw_key=encode_key(uploaded.key),
-        headers=headers,
-        permission=permission_needed(BY_NAME["PutObject"], headers),
-        adds_bytes=form.length,
-        decoded_length=form.length,
+    call.plan = call.plan.of_form(
+        uploaded.key,
+        encode_key(uploaded.key),
+        headers,
+        permission_needed(BY_NAME["PutObject"], headers),
+        form.length,
     )
     return await _store(call, form, uploaded)
 
@@ -91,7 +90,7 @@ async def _send(call: Call, form: Form, mutation: Mutation, path: bytes) -> Exch
             b"",
             headers,
             payload_sha256=sigv4.UNSIGNED_PAYLOAD,
-            body=tell_base(mutation, form.file(_release(call, mutation))),
+            body=bodies.telling_base(mutation, form.file(_release(call, mutation))),
         )
     except UpstreamError as failure:
         if not failure.body_sent:

@@ -39,10 +39,10 @@ async def put_object(call: Call) -> Answer | S3Error:
         if problem is not None:
             return problem
         exchange = await store(call, mutation, path_of(route, plan.key, plan.raw_key), plan.node_query())
-        answer = await settled(call, mutation, exchange, plan.adds_bytes, 1)
-        if isinstance(answer, Answer):
-            tell(call, "ObjectCreated:Put", size=plan.adds_bytes, headers=answer.headers)
-        return answer
+        if exchange.status < 300:
+            # First, so that it leaves in one packet with the settlement.
+            tell(call, "ObjectCreated:Put", size=plan.adds_bytes, headers=exchange.headers)
+        return await settled(call, mutation, exchange, plan.adds_bytes, 1)
 
 
 async def upload_part(call: Call) -> Answer | S3Error:
@@ -108,7 +108,13 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
     headers, payload, body = _streamed(call, mutation, node, length)
     try:
         return await worker.nodes.request(
-            node, b"PUT", path, query, headers, payload_sha256=payload, body=tell_base(mutation, body)
+            node,
+            b"PUT",
+            path,
+            query,
+            headers,
+            payload_sha256=payload,
+            body=bodies.telling_base(mutation, body),
         )
     except UpstreamError as failure:
         if not failure.body_sent:
@@ -116,21 +122,9 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
         raise
 
 
-async def tell_base(mutation: Mutation, body: AsyncIterator[bytes | Rest]) -> AsyncIterator[bytes | Rest]:
-    """Yield `body`, and tell the key's base once the first piece is on its way: a long upload does not keep others
-    on its key waiting for it.
-    """
-    told = False
-    async for piece in body:
-        yield piece
-        if not told:
-            told = True
-            await mutation.tell_base()
-
-
 async def _store_small(call: Call, mutation: Mutation, node: Node, path: bytes, query: bytes) -> Exchange:
     presented = call.presented
-    body = await bodies.whole(call, bodies.SMALL + 64 * 1024)
+    body = await bodies.whole(call, bodies.SMALL + 64 * 1024, is_hashed_here=not node.checks_payload)
     if len(body) != (call.plan.decoded_length or 0):
         raise sigv4.IncompleteBody
     headers = [*call.plan.headers]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.s3.copy_source import HEADER, Conditions, Source, parse_conditions, parse_source, version_problem
 from proxy.s3.errors import Code, Refusal, error, invalid_argument
@@ -48,7 +48,7 @@ _READ: Final = Permission.READ
 _NO_BODY: Final = Body.NONE
 
 
-class Plan(NamedTuple):
+class Plan:
     """All that a request will need.
 
     `bucket`, `key` virtual names ('' where there is no key) · `raw_key` the key as received · `source` what a
@@ -59,26 +59,96 @@ class Plan(NamedTuple):
     `upload_id` as the client gave it, sealed · `headers` for the node · `query` as received.
     """
 
-    operation: Operation
-    bucket: str | None
-    key: str
-    raw_key: bytes
-    query: Query
-    headers: tuple[tuple[bytes, bytes], ...]
-    permission: Permission | None
-    source: Source | None = None
-    source_conditions: Conditions = _NO_CONDITIONS
-    source_range: tuple[int, int] | None = None
-    adds_bytes: int = 0
-    adds_objects: int = 0
-    payload: PayloadKind = PayloadKind.BODY
-    trailer: str | None = None
-    content_length: int | None = None
-    decoded_length: int | None = None
-    create_only: bool = False
-    version_id: str | None = None
-    upload_id: str | None = None
-    part_number: int | None = None
+    __slots__ = (
+        "adds_bytes",
+        "adds_objects",
+        "bucket",
+        "content_length",
+        "create_only",
+        "decoded_length",
+        "headers",
+        "key",
+        "operation",
+        "part_number",
+        "payload",
+        "permission",
+        "query",
+        "raw_key",
+        "source",
+        "source_conditions",
+        "source_range",
+        "trailer",
+        "upload_id",
+        "version_id",
+    )
+
+    def __init__(
+        self,
+        operation: Operation,
+        bucket: str | None,
+        key: str,
+        raw_key: bytes,
+        query: Query,
+        headers: tuple[tuple[bytes, bytes], ...],
+        permission: Permission | None,
+        source: Source | None = None,
+        source_conditions: Conditions = _NO_CONDITIONS,
+        source_range: tuple[int, int] | None = None,
+        adds_bytes: int = 0,
+        adds_objects: int = 0,
+        payload: PayloadKind = PayloadKind.BODY,
+        trailer: str | None = None,
+        content_length: int | None = None,
+        decoded_length: int | None = None,
+        create_only: bool = False,
+        version_id: str | None = None,
+        upload_id: str | None = None,
+        part_number: int | None = None,
+    ) -> None:
+        self.operation: Final = operation
+        self.bucket: Final = bucket
+        self.key: Final = key
+        self.raw_key: Final = raw_key
+        self.query: Final = query
+        self.headers: Final = headers
+        self.permission: Final = permission
+        self.source: Final = source
+        self.source_conditions: Final = source_conditions
+        self.source_range: Final = source_range
+        self.adds_bytes: Final = adds_bytes
+        self.adds_objects: Final = adds_objects
+        self.payload: Final = payload
+        self.trailer: Final = trailer
+        self.content_length: Final = content_length
+        self.decoded_length: Final = decoded_length
+        self.create_only: Final = create_only
+        self.version_id: Final = version_id
+        self.upload_id: Final = upload_id
+        self.part_number: Final = part_number
+
+    def of_form(
+        self,
+        key: str,
+        raw_key: bytes,
+        headers: tuple[tuple[bytes, bytes], ...],
+        permission: Permission | None,
+        size: int,
+    ) -> Plan:
+        """This plan, of a form, with what the form's fields say; `size` in bytes."""
+        return Plan(
+            self.operation,
+            self.bucket,
+            key,
+            raw_key,
+            self.query,
+            headers,
+            permission,
+            adds_bytes=size,
+            adds_objects=self.adds_objects,
+            payload=self.payload,
+            content_length=self.content_length,
+            decoded_length=size,
+        )
 
     @property
     def body(self) -> Body:

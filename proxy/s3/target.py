@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from proxy.s3.errors import Code, Refusal, error
@@ -30,6 +30,8 @@ SIGNATURE_PARAMETERS: Final = frozenset(
     for name in ("Algorithm", "Credential", "Date", "Expires", "Security-Token", "Signature", "SignedHeaders")
 )
 
+_NUL: Final = 0x00
+_PERCENT: Final = 0x25
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9._~/-]*")
 BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _DOTS: Final = re.compile(r"(?:^|/)\.\.?(?:/|$)")
@@ -37,14 +39,26 @@ _PORT: Final = re.compile(r":\d*$")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Query(NamedTuple):
+class Query:
     """The query string, decoded once: `pairs` in order; by name, the first value; `meant` the pairs that are
     not a presigned URL's signature.
     """
 
-    pairs: tuple[tuple[str, str], ...] = ()
-    by_name: Mapping[str, str] = _NOTHING
-    meant: tuple[tuple[str, str], ...] = ()
+    __slots__ = (
+        "by_name",
+        "meant",
+        "pairs",
+    )
+
+    def __init__(
+        self,
+        pairs: tuple[tuple[str, str], ...] = (),
+        by_name: Mapping[str, str] = _NOTHING,
+        meant: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.pairs: Final = pairs
+        self.by_name: Final = by_name
+        self.meant: Final = meant
 
     def get(self, name: str) -> str | None:
         """The value of `name`, None when absent ('' when it has none)."""
@@ -58,7 +72,7 @@ class Query(NamedTuple):
         return name in self.by_name
 
 
-class Target(NamedTuple):
+class Target:
     """What a request names.
 
     `bucket` virtual bucket, None at the service · `raw_key` the key's bytes as received, percent-encoded ·
@@ -66,11 +80,27 @@ class Target(NamedTuple):
     `virtual_host` whether the bucket came from the Host header.
     """
 
-    bucket: str | None
-    raw_key: bytes
-    key: str
-    query: Query
-    virtual_host: bool = False
+    __slots__ = (
+        "bucket",
+        "key",
+        "query",
+        "raw_key",
+        "virtual_host",
+    )
+
+    def __init__(
+        self,
+        bucket: str | None,
+        raw_key: bytes,
+        key: str,
+        query: Query,
+        virtual_host: bool = False,
+    ) -> None:
+        self.bucket: Final = bucket
+        self.raw_key: Final = raw_key
+        self.key: Final = key
+        self.query: Final = query
+        self.virtual_host: Final = virtual_host
 
 
 def parse_query(query_string: bytes) -> Query | Refusal:
@@ -107,7 +137,7 @@ def parse_query(query_string: bytes) -> Query | Refusal:
                     Code.INVALID_ARGUMENT, "A query parameter is given twice.", ArgumentName=name[:256]
                 )
             by_name.setdefault(name, value)
-    if b"\0" in query_string or b"%00" in query_string:
+    if _NUL in query_string or query_string.find(b"%00") >= 0:
         return error(Code.INVALID_URI, "The query string has a NUL character.")
     meant = [pair for pair in pairs if pair[0] not in SIGNATURE_PARAMETERS]
     return Query(tuple(pairs), by_name, tuple(meant))
@@ -217,7 +247,7 @@ def parse_target(
         raw_bucket, _, raw_key = raw_path[1:].partition(b"/")
         if not raw_bucket and not raw_key and raw_path == b"/":
             return Target(None, b"", "", query)
-        bucket = (unquote_to_bytes(raw_bucket) if b"%" in raw_bucket else raw_bucket).decode(
+        bucket = (unquote_to_bytes(raw_bucket) if _PERCENT in raw_bucket else raw_bucket).decode(
             "utf-8", "replace"
         )
     else:

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 #: Beside a body up to this size the head is copied; beyond it they go out as two pieces.
 _JOINED_BYTES: Final = 16 * 1024
+_NUL: Final = 0x00
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 
@@ -388,7 +389,7 @@ class RequestCycle:
         parts.append(b"\r\n")
         head = b"\r\n".join(parts)
         breaks = len(parts)
-        if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks or _NUL in head:
             raise RuntimeError("a response header holds a line break or NUL")
         return STATUS_LINES[status] + head
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from proxy.server import answers
 from proxy.server.answers import Refused
+
+_PERCENT: Final = 0x25
 
 
 def split_target(target: bytes, method: str) -> tuple[bytes, bytes]:
@@ -21,7 +24,7 @@ def split_target(target: bytes, method: str) -> tuple[bytes, bytes]:
 
 def decode_path(raw_path: bytes) -> str:
     """Return the path as ASGI's `path` has it: decoded, and nothing to authorise by."""
-    if b"%" not in raw_path:
+    if _PERCENT not in raw_path:
         return raw_path.decode("latin-1")
     return unquote_to_bytes(raw_path).decode("utf-8", "replace")
 

@@ -12,6 +12,8 @@ from proxy.upstream.origin import Origin
 CHUNKED: Final = -1
 #: The only header names that this module looks at, by their lengths, so that most names are never lowered.
 _LENGTHS: Final = frozenset({len("host"), len("content-length"), len("transfer-encoding")})
+_NUL: Final = 0x00
+_SPACE: Final = 0x20
 _EXPECT_A_BODY: Final = frozenset({b"PUT", b"POST", b"PATCH"})
 
 
@@ -60,7 +62,7 @@ def encode_head(
     lines.append(b"\r\n")
     head = b"\r\n".join(lines)
     breaks = len(lines)
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head or b" " in target:
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or _NUL in head or _SPACE in target:
         raise LocalProtocolError("a line break, a NUL, or a space in the target cannot be sent")
     return head, length
 

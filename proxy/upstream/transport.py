@@ -1,4 +1,4 @@
-"""The transport: `Upstream.exchange` for the hot path, and the same for an `httpx.AsyncClient`."""
+"""Requests to storage nodes: connections kept per origin, and one exchange after another on each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-import httpx
-
 from proxy.splicing import Rest
 from proxy.sweep import Sweeper
 from proxy.upstream.connection import Connection
-from proxy.upstream.errors import ConnectError, ConnectTimeout, LocalProtocolError
+from proxy.upstream.errors import ConnectError, ConnectTimeout, RemoteProtocolError
 from proxy.upstream.exchange import BodyFeed, Exchange, StaleConnection
 from proxy.upstream.head import encode_head
 from proxy.upstream.origin import Limits, Origin, Timeouts
@@ -24,7 +22,7 @@ _SWEEP_SECONDS: Final = 0.1
 DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
-class Upstream(httpx.AsyncBaseTransport):
+class Upstream:
     """Connections to storage nodes, kept alive and bounded per origin, for one event loop.
 
     No redirect is followed, nothing is decompressed, no name is looked up where an address is pinned, and
@@ -99,7 +97,7 @@ class Upstream(httpx.AsyncBaseTransport):
                     exchange.abort()
                     if is_second:
                         raise ConnectError("the node closes every connection at once") from None
-                except httpx.RemoteProtocolError:
+                except RemoteProtocolError:
                     if is_second or not is_reused or feed is not None or not exchange.is_repeatable:
                         raise
                 except BaseException:
@@ -111,34 +109,6 @@ class Upstream(httpx.AsyncBaseTransport):
         finally:
             if feed is not None:
                 await feed.aclose()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same for httpx. Extensions: `target` (bytes, verbatim), `timeout`, `address` (pinned)."""
-        url, extensions = request.url, request.extensions
-        port = url.port or (443 if url.scheme == "https" else 80)
-        origin = Origin(url.scheme, url.raw_host.decode("ascii"), port, extensions.get("address"))
-        body: bytes | AsyncIterator[bytes | Rest] | None
-        if isinstance(request.stream, httpx.ByteStream):
-            body = b"".join(request.stream)
-        elif isinstance(request.stream, httpx.AsyncByteStream):
-            body = aiter(request.stream)
-        else:
-            raise LocalProtocolError("the request's body must be bytes or an async iterator")
-        seconds = {name: value for name, value in extensions.get("timeout", {}).items() if value is not None}
-        exchange = await self.exchange(
-            origin,
-            request.method.encode("ascii"),
-            extensions.get("target", url.raw_path),
-            request.headers.raw,
-            body,
-            Timeouts(**seconds),
-        )
-        return httpx.Response(
-            exchange.status,
-            headers=exchange.headers,
-            stream=_ResponseStream(exchange),
-            extensions={"http_version": b"HTTP/1.1", "exchange": exchange},
-        )
 
     async def aclose(self) -> None:
         """Close all connections; what is under way fails with `Aborted`. No exchange may begin afterwards."""
@@ -221,18 +191,6 @@ class Upstream(httpx.AsyncBaseTransport):
         for origin in [origin for origin, pool in self._pools.items() if pool.is_empty]:
             del self._pools[origin]
         return bool(self._connections)
-
-
-class _ResponseStream(httpx.AsyncByteStream):
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._exchange:
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._exchange.aclose()
 
 
 def _reason(error: OSError) -> str:

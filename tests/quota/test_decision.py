@@ -17,7 +17,8 @@ async def test_the_owner_is_admitted_by_both_names(world: World) -> None:
     for bucket in ("photos", "alice.photos"):
         answer = await world.gate.admit_read("A", bucket, 3)
         assert isinstance(answer, Admitted)
-        assert answer.route == ("node1", "data", "base/alice/photos.ws1/")
+        route = answer.route
+        assert (route.node, route.bucket, route.prefix) == ("node1", "data", "base/alice/photos.ws1/")
         assert answer.chain == ("c:A", "u:alice", "w:ws1", "node:node1")
         assert answer.workspace == "ws1"
 

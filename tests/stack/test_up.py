@@ -13,10 +13,11 @@ from typing import Any
 
 import boto3
 import pytest
+import redis
 
 from broker.stack.child import wait_until
 from tests.servers import Minio, free_port, http_status
-from tests.stack.ups import alive, running_up, start_up
+from tests.stack.ups import Up, alive, running_up, start_up
 
 
 def s3(facts: dict[str, Any]) -> Any:
@@ -139,6 +140,43 @@ def test_no_secret_is_in_an_argument_or_a_log(shared: Path) -> None:
         for secret in secrets:
             assert secret not in arguments
             assert secret not in logs
+
+
+def services_on_redis(up: Up) -> list[dict[str, str]]:
+    """The connections of broker and proxy, as `CLIENT LIST` has them; asked over the port, which stays open."""
+    state = json.loads((up.folder / "stack.json").read_text())
+    client = redis.Redis(port=state["valkey_port"], password=state["secrets"]["valkey_password"])
+    with client:
+        own = client.client_id()
+        return [one for one in client.client_list() if int(one["id"]) != own]
+
+
+def test_redis_is_asked_over_a_socket_that_only_its_owner_may_use(shared: Path) -> None:
+    with running_up(shared) as up:
+        path = up.folder / "valkey" / "valkey.sock"
+        found = services_on_redis(up)
+        # Two workers at least, and the broker.
+        assert len(found) >= 3
+        assert all(str(path) in one["addr"] and "U" in one["flags"] for one in found)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_where_no_socket_can_be_made_redis_is_asked_over_its_port(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    with running_up(deep) as up:
+        assert http_status(up.facts["endpoint_url"], "/-/ready") == 200
+        found = services_on_redis(up)
+        assert len(found) >= 3
+        assert all(one["addr"].startswith("127.0.0.1:") for one in found)
+
+
+def test_a_socket_in_a_folder_whose_name_needs_quotes(tmp_path: Path) -> None:
+    odd = tmp_path / "a b%20#?é"
+    odd.mkdir()
+    with running_up(odd) as up:
+        assert all("U" in one["flags"] for one in services_on_redis(up))
 
 
 def test_a_node_of_ones_own_is_used_and_nothing_is_built(minio: Minio, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from proxy.upstream import (
     UpstreamError,
     WriteTimeout,
 )
+from proxy.upstream.httpx_transport import UpstreamTransport
 from tests.certificates import make_certificate
 from tests.proxy.transport.scripted import OK, Peer, node, playing
 
@@ -600,7 +601,7 @@ async def test_as_an_httpx_transport() -> None:
         await peer.say(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
         await peer.until_gone()
 
-    async with node(play) as at, httpx.AsyncClient(transport=Upstream()) as client:
+    async with node(play) as at, httpx.AsyncClient(transport=UpstreamTransport(Upstream())) as client:
         response = await client.put(
             str(at.origin), content=b"hello", extensions={"target": b"/b/../%2Fk?x", "timeout": {"read": 3.0}}
         )
