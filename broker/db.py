@@ -7,7 +7,7 @@ Every change takes one global lock, so a decision and the change that follows fr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,17 @@ _ADVISORY_LOCK = 0x77696F
 _REBUILD_LOCK = _ADVISORY_LOCK + 2
 #: SQLite numbers rows by itself only for a plain INTEGER; Postgres needs the wide one.
 BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+#: Ids in one query: well below what SQLite and Postgres take as parameters.
+BATCH = 1000
+
+
+def batches(ids: Iterable[str]) -> Iterator[list[str]]:
+    """The distinct ids in order, as many as one query may name."""
+    every = sorted(set(ids))
+    for start in range(0, len(every), BATCH):
+        yield every[start : start + BATCH]
 
 
 class Base(DeclarativeBase):

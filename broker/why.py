@@ -12,9 +12,9 @@ from broker.context import Broker
 from broker.errors import ApiError, denied, invalid
 from broker.policy import Caller
 from broker.shares.models import Share
-from broker.shares.tree import principal_text
+from broker.shares.principals import principal_text
 from broker.times import rfc3339
-from broker.users.find import find_user
+from broker.users.find import find_user, user_named
 from broker.users.models import User
 from broker.workspaces.find import find_workspace
 from quota import Denial
@@ -72,6 +72,10 @@ async def why(broker: Broker, caller: Caller, *, user: str, action: str, bucket:
         if "." not in bucket and not myself:
             # A plain name is the caller's own workspace: what they see when they type it.
             full = f"{caller.handle}.{bucket}"
+        owner, _, name = full.rpartition(".")
+        if owner and (named := await user_named(session, owner)) is not None:
+            # The live state knows owners by their handles only.
+            full = f"{named.handle}.{name}"
         if isinstance(policy.may_act_for(caller, who.id), policy.Denied):
             found = await find_workspace(session, caller, full)
             if not found.manages:

@@ -20,10 +20,12 @@ from proxy.minio_quota import serve_quota
 from proxy.mutation import Denied
 from proxy.nodes import NodeUnknown
 from proxy.operations import RUNNERS, Runner
+from proxy.operations.relaying import LeadsBack
 from proxy.s3.errors import BadNodeAnswer, Code, Refusal, S3Error, error
 from proxy.s3.plan import make_plan
 from proxy.s3.post_form import FormError
 from proxy.s3.target import parse_target
+from proxy.s3.via import LOOP
 from proxy.server import ClientDisconnected
 from proxy.upstream import ConnectError, ConnectTimeout, PoolTimeout, UpstreamError
 from proxy.worker import Worker
@@ -101,7 +103,7 @@ class Handler:
             return refusal
 
         # 3. Plan.
-        plan = make_plan(call.method, target, headers)
+        plan = make_plan(call.method, target, headers, worker.via)
         if isinstance(plan, Refusal):
             return plan
         call.plan, operation = plan, plan.operation
@@ -139,6 +141,8 @@ class Handler:
         except (ConnectError, ConnectTimeout, PoolTimeout) as failure:
             log.warning("node_unreachable", request_id=call.request_id.decode(), error=type(failure).__name__)
             return NODE_GONE
+        except LeadsBack:
+            return LOOP
         except (UpstreamError, NodeUnknown, BadNodeAnswer) as failure:
             log.warning("node_failed", request_id=call.request_id.decode(), error=type(failure).__name__)
             return NODE_FAILED

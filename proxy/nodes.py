@@ -36,11 +36,12 @@ class Node:
 class Nodes:
     """The nodes in use, and the way to them."""
 
-    def __init__(self, gate: Gate, sealer: Sealer, upstream: Upstream, timeouts: Timeouts) -> None:
+    def __init__(self, gate: Gate, sealer: Sealer, upstream: Upstream, timeouts: Timeouts, via: str) -> None:
         self._gate = gate
         self._sealer = sealer
         self._upstream = upstream
         self._timeouts = timeouts
+        self._via = (b"via", b"1.1 " + via.encode("ascii"))
         self._known: dict[str, tuple[Node, float]] = {}
         self._forgotten = 0
         self._second = -1
@@ -111,6 +112,8 @@ class Nodes:
         signed = node.signer.sign(
             method, path, query, headers, amz_date=self._amz_date, payload_sha256=payload_sha256
         )
+        # Not signed: whatever is between here and the node may add to it.
+        signed.append(self._via)
         timeouts = self._timeouts
         if read_seconds is not None:
             timeouts = Timeouts(timeouts.connect, read_seconds, timeouts.write, timeouts.pool)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from proxy.document_room import DOCUMENT_ROOM
+from proxy.s3.plan import DOCUMENT_BYTES
 from quota import LiveSettings
 
 
@@ -16,6 +18,9 @@ class ProxySettings(LiveSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(9000, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Processes, each with its own event loop.")
+    public_url: str = Field(
+        "", description="How clients reach the proxy, where TLS ends before it; https makes cookies Secure."
+    )
     domains: tuple[str, ...] = Field(
         (), description='Domains for virtual-host style, as JSON: ["s3.example.org"].'
     )
@@ -30,6 +35,11 @@ class ProxySettings(LiveSettings):
     )
     held_bytes_per_credential: int = Field(
         0, ge=0, description="Bytes one credential may have in the making at once, per worker; 0 = any."
+    )
+    document_room_bytes: int = Field(
+        DOCUMENT_ROOM,
+        ge=max(DOCUMENT_BYTES.values()),
+        description="Bytes of documents read at once, per worker.",
     )
     refusal_seconds: float = Field(
         2.0, ge=0, description="How long a refused upload is read and dropped before its connection closes."

@@ -20,6 +20,7 @@ from proxy.event_listeners import Listeners
 from proxy.events import Events
 from proxy.metrics import Metrics
 from proxy.nodes import Nodes
+from proxy.s3.via import pseudonym
 from proxy.settings import ProxySettings
 from proxy.transfers import Transfer, TransferTable
 from proxy.upstream import Limits, Timeouts, Upstream
@@ -30,6 +31,7 @@ from quota.lease import Lease
 from quota.stopping import stop
 from quota.uses import Uses
 from quota.wire import Wire, WireError
+from sigv4 import load_checksums
 
 log = structlog.get_logger("proxy.worker")
 
@@ -43,7 +45,7 @@ class Worker:
         self.access_log = AccessLog(enabled=settings.access_log)
         self.sealer = Sealer(settings.secret.get_secret_value())
         self.transfers = TransferTable(self._on_cut)
-        self.documents = DocumentRoom()
+        self.documents = DocumentRoom(settings.document_room_bytes)
         self.wire = Wire(
             settings.redis_url,
             timeout=settings.redis_timeout_seconds,
@@ -57,7 +59,11 @@ class Worker:
         # With 0 each write goes to the kernel at once: what was checked last still holds then (rule 13).
         limits = Limits(connections=settings.node_connections, write_high_bytes=0)
         self.upstream = Upstream(limits=limits, ssl_context=context)
-        self.nodes = Nodes(self.gate, self.sealer, self.upstream, Timeouts(read=settings.node_read_seconds))
+        #: What this gate is called in `Via`.
+        self.via = pseudonym(settings.secret.get_secret_value(), settings.realm)
+        self.nodes = Nodes(
+            self.gate, self.sealer, self.upstream, Timeouts(read=settings.node_read_seconds), self.via
+        )
         self.credentials = Credentials(self.gate, self.sealer)
         self._run_id = ""
         self.live: LiveState = None  # type: ignore[assignment]
@@ -70,6 +76,7 @@ class Worker:
     async def start(self) -> None:
         """Connect and take the lease, in the background where Redis is away; until then all is refused."""
         settings = self.settings
+        load_checksums()
         self.access_log.start()
         self.live = await LiveState.connect(settings)
         self.calls = CallClient(self.live, self.sealer)

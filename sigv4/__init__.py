@@ -8,7 +8,14 @@ from .amz_date import format_amz_date, parse_amz_date
 from .aws_chunked_encoder import ChunkEncoder, UnsignedChunkFramer, encode_chunked, encoded_length
 from .aws_chunked_stream import ChunkDecoder, strip_aws_chunked
 from .canonical import canonical_path, decode_component, encode_component, encode_path, query_pairs
-from .checksums import CHECKSUM_ALGORITHMS, CHECKSUM_PREFIX, Checksum, checksum_size, parse_checksum
+from .checksums import (
+    CHECKSUM_ALGORITHMS,
+    CHECKSUM_PREFIX,
+    Checksum,
+    checksum_size,
+    load_checksums,
+    parse_checksum,
+)
 from .claims import MAX_SKEW, parse
 from .errors import (
     BadDigest,
@@ -60,6 +67,7 @@ __all__ = [
     "encode_path",
     "encoded_length",
     "format_amz_date",
+    "load_checksums",
     "parse",
     "parse_amz_date",
     "parse_checksum",

@@ -13,13 +13,25 @@ import hashlib
 import hmac
 import zlib
 from collections.abc import Callable
-from typing import Final, Protocol
-
-import awscrt.checksums as crt  # type: ignore[import-untyped]
+from functools import cache
+from typing import Any, Final, Protocol
 
 from .errors import BadDigest, SigV4Error
 
 Piece = bytes | bytearray | memoryview
+
+
+@cache
+def _crt() -> Any:
+    # Loading it takes nearly 100 ms, and who only signs needs none of it.
+    import awscrt.checksums as crt  # type: ignore[import-untyped]
+
+    return crt
+
+
+def load_checksums() -> None:
+    """Load now what the first checksum of some algorithms would load: who serves lets no request wait for it."""
+    _crt()
 
 
 class _Hash(Protocol):
@@ -49,7 +61,7 @@ class _XXHash:
 
     __slots__ = ("_digest", "_hash")
 
-    def __init__(self, hash_: crt.XXHash) -> None:
+    def __init__(self, hash_: Any) -> None:
         self._hash = hash_
         self._digest: bytes | None = None
 
@@ -64,15 +76,15 @@ class _XXHash:
 
 _ALGORITHMS: Final[dict[str, tuple[int, Callable[[], _Hash]]]] = {
     "crc32": (4, lambda: _Crc(zlib.crc32, 4)),
-    "crc32c": (4, lambda: _Crc(crt.crc32c, 4)),
-    "crc64nvme": (8, lambda: _Crc(crt.crc64nvme, 8)),
+    "crc32c": (4, lambda: _Crc(_crt().crc32c, 4)),
+    "crc64nvme": (8, lambda: _Crc(_crt().crc64nvme, 8)),
     "md5": (16, lambda: hashlib.md5(usedforsecurity=False)),
     "sha1": (20, lambda: hashlib.sha1(usedforsecurity=False)),
     "sha256": (32, hashlib.sha256),
     "sha512": (64, hashlib.sha512),
-    "xxhash3": (8, lambda: _XXHash(crt.XXHash.new_xxhash3_64())),
-    "xxhash64": (8, lambda: _XXHash(crt.XXHash.new_xxhash64())),
-    "xxhash128": (16, lambda: _XXHash(crt.XXHash.new_xxhash3_128())),
+    "xxhash3": (8, lambda: _XXHash(_crt().XXHash.new_xxhash3_64())),
+    "xxhash64": (8, lambda: _XXHash(_crt().XXHash.new_xxhash64())),
+    "xxhash128": (16, lambda: _XXHash(_crt().XXHash.new_xxhash3_128())),
 }
 
 #: Names as in `x-amz-checksum-NAME`.

@@ -29,6 +29,7 @@ UNSIGNABLE: Final = frozenset(
         b"transfer-encoding",
         b"upgrade",
         b"user-agent",
+        b"via",
         b"x-amzn-trace-id",
     }
 )

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
 from broker.context import Broker
+from broker.db import batches
 from broker.errors import invalid
 from broker.keys.models import Credential
 from broker.keys.service import Kind, create_key, end_key
@@ -21,7 +22,6 @@ from broker.times import moment_ms, now_ms, rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
 from broker.web import After, Body, BrokerDep, CallerDep, Limit, Names, Permission, Text, permission_number
-from broker.workspaces.many import batches
 from broker.workspaces.models import WorkspaceName
 
 router = APIRouter(prefix="/keys", tags=["keys"])

@@ -19,9 +19,9 @@ from broker.keys.models import Credential
 from broker.keys.service import check_room, inheritance, kill_credentials, mint, open_secret
 from broker.passwords import hash_password
 from broker.policy import Caller, Scope
+from broker.shares.principals import principals
 from broker.times import moment_ms, now_ms, rfc3339
-from broker.workspaces.find import Found, by_id, find_workspace
-from broker.workspaces.many import load_many, principals, reach
+from broker.workspaces.find import Found, by_id, find_workspace, load_many, reach
 from broker.workspaces.models import Workspace
 from quota import LiveStateError
 
@@ -95,7 +95,7 @@ async def list_links(
         if workspace is not None:
             found = await find_workspace(session, caller, workspace)
             query = query.where(Credential.link_workspace == found.row.id)
-        theirs = await _may_end_sql(session, caller)
+        theirs = await _may_end(session, caller)
         query = query.outerjoin(Workspace, Workspace.id == Credential.link_workspace).where(theirs)
         rows = list(await session.scalars(query.order_by(Credential.id).limit(limit)))
         places = await load_many(session, caller, {row.link_workspace or "" for row in rows})
@@ -106,18 +106,11 @@ async def list_links(
     ]
 
 
-async def may_end(session: AsyncSession, caller: Caller, row: Credential) -> bool:
-    """Whether the caller may see and end the link: its maker, or whoever manages the workspace."""
-    if not caller.scope.covers(row.link_workspace or "", policy.OWN):
-        return False
-    if row.user_id == caller.user:
-        return True
-    found = await by_id(session, caller, row.link_workspace or "")
-    return found is not None and found.manages
+async def _may_end(session: AsyncSession, caller: Caller) -> ColumnElement[bool]:
+    """Whether the caller may see and end a link: its maker, or whoever manages the workspace.
 
-
-async def _may_end_sql(session: AsyncSession, caller: Caller) -> ColumnElement[bool]:
-    """`may_end` as a condition on a link's row and its workspace's, which may be gone."""
+    A condition on the link's row and its workspace's, which may be gone.
+    """
     scope = caller.scope
     if scope.permission is not None and scope.permission < policy.OWN:
         return false()
@@ -175,10 +168,17 @@ def _shown(broker: Broker, caller: Caller, row: Credential, found: Found | None,
 async def end_link(broker: Broker, caller: Caller, link_id: str) -> dict[str, Any]:
     """Ends a link and cuts its transfers. Raises ApiError (404) for one that the caller may not end."""
     async with broker.change(caller) as unit:
-        row = await unit.session.get(Credential, link_id)
-        if row is None or row.kind != "link" or row.deleted_at is not None:
-            raise not_found("link", link_id)
-        if not await may_end(unit.session, caller, row):
+        row = await unit.session.scalar(
+            select(Credential)
+            .outerjoin(Workspace, Workspace.id == Credential.link_workspace)
+            .where(
+                Credential.id == link_id,
+                Credential.kind == "link",
+                Credential.deleted_at.is_(None),
+                await _may_end(unit.session, caller),
+            )
+        )
+        if row is None:
             raise not_found("link", link_id)
         await kill_credentials(unit, [row])
         unit.note("link.revoke", workspace=row.link_workspace, link=row.id)

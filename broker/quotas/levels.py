@@ -22,7 +22,7 @@ from broker.times import rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
 from broker.workspaces.find import Found, find_workspace
-from broker.workspaces.many import list_workspaces
+from broker.workspaces.listing import list_workspaces
 from broker.workspaces.models import Workspace
 
 LEVELS = ("workspace", "user", "user-root", "root")
@@ -104,8 +104,9 @@ async def visible(session: AsyncSession, caller: Caller, *, everything: bool, li
     elif caller.user is not None and caller.scope.workspaces is None:
         users = [await session.get_one(User, caller.user)]
     levels = [user_level(user) for user in users]
-    found = await list_workspaces(session, caller, everything=everything and admin, limit=limit, after="")
-    mine = [one for one in found if everything or one.row.owner_id == caller.user]
+    mine = await list_workspaces(
+        session, caller, everything=everything and admin, limit=limit, after="", owned=not everything
+    )
     levels += [workspace_level(one.bucket, one.row) for one in mine]
     levels += _user_roots(users, mine)
     if everything:

@@ -19,7 +19,7 @@ from broker.nodes.service import find_node
 from broker.policy import Caller
 from broker.roots.find import find_root, root_view
 from broker.roots.models import Root, RootGrant
-from broker.shares.tree import principal_id, principal_text
+from broker.shares.principals import principal_id, principal_texts
 from broker.times import rfc3339
 from broker.users.find import find_user
 from broker.users.models import User
@@ -242,8 +242,9 @@ async def root_json(session: AsyncSession, caller: Caller, root: Root) -> dict[s
     }
     if isinstance(policy.may_manage_root(caller, view), policy.Allowed):
         shown |= {"bucket": root.bucket, "prefix": root.prefix, "versioned": root.versioned}
+        told = await principal_texts(session, view.creators | view.managers)
         shown["grants"] = [
-            {"principal": await principal_text(session, principal), "permission": permission}
+            {"principal": told.get(principal, principal), "permission": permission}
             for permission, principals in (("create", view.creators), ("manage", view.managers))
             for principal in sorted(principals)
         ]

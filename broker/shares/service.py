@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,23 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from broker import policy
 from broker.context import Broker, Unit, revoked
 from broker.errors import denied, invalid, not_found
-from broker.groups.models import Group
 from broker.policy import Caller, ShareView
 from broker.shares.models import Share
+from broker.shares.principals import principal_id, principal_text, principal_texts, principals
 from broker.shares.tree import (
     Dropped,
     descendants,
     drop_shares,
-    principal_id,
-    principal_text,
     shares_of,
     sweep,
     views,
 )
 from broker.times import moment_ms, now_ms, rfc3339
-from broker.users.models import User
-from broker.workspaces.find import Found, by_id, find_workspace
-from broker.workspaces.many import batches, load_many, principals, reach
+from broker.workspaces.find import Found, by_id, find_workspace, load_many, reach
 from broker.workspaces.models import Workspace
 from quota import new_id
 
@@ -277,16 +273,3 @@ async def shares_json(session: AsyncSession, rows: Sequence[tuple[Share, str]]) 
         }
         for row, bucket in rows
     ]
-
-
-async def principal_texts(session: AsyncSession, wanted: Iterable[str]) -> dict[str, str]:
-    """What `principal_text` says of each; those that are gone are left out."""
-    every = set(wanted)
-    told = {policy.EVERYONE: "everyone"}
-    for some in batches(one[2:] for one in every if one.startswith("g:")):
-        groups = await session.execute(select(Group.id, Group.name).where(Group.id.in_(some)))
-        told |= {f"g:{ident}": f"group:{name}" for ident, name in groups}
-    for some in batches(one[2:] for one in every if one.startswith("u:")):
-        users = await session.execute(select(User.id, User.handle).where(User.id.in_(some)))
-        told |= {f"u:{ident}": handle for ident, handle in users}
-    return told

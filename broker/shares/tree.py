@@ -10,15 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker import policy
 from broker.context import Unit
-from broker.groups.find import find_group
-from broker.groups.models import Group, Member
 from broker.keys.models import Credential
 from broker.keys.service import is_live, kill_credentials
 from broker.policy import ShareView
 from broker.roots.models import Root
 from broker.shares.models import Share
-from broker.users.find import find_user
-from broker.users.models import User
+from broker.shares.principals import groups_of
 from broker.workspaces.models import Workspace
 
 
@@ -84,11 +81,6 @@ async def drop_shares(unit: Unit, ids: Iterable[str], *, keep: Collection[str] =
     return Dropped(tuple(doomed), tuple(sessions), tuple(links))
 
 
-async def groups_of(session: AsyncSession, user_id: str) -> frozenset[str]:
-    """The ids of the groups that a user is in."""
-    return frozenset(await session.scalars(select(Member.group_id).where(Member.user_id == user_id)))
-
-
 async def permission_of(session: AsyncSession, workspace: Workspace, user_id: str | None, now: int) -> int:
     """A user's permission on a workspace: 0 to 3; administration gives none."""
     root = await session.get_one(Root, workspace.root_id)
@@ -133,24 +125,3 @@ async def _lost(session: AsyncSession, user_id: str, workspaces: Iterable[str], 
         if workspace is not None and await permission_of(session, workspace, user_id, now) >= need:
             return False
     return True
-
-
-async def principal_id(session: AsyncSession, text: str) -> str:
-    """`USER`, `group:NAME` or `everyone` as the live state writes it. Raises ApiError (404)."""
-    if text == "everyone":
-        return policy.EVERYONE
-    if text.startswith("group:"):
-        return f"g:{(await find_group(session, text.removeprefix('group:'))).id}"
-    return f"u:{(await find_user(session, text.removeprefix('user:'))).id}"
-
-
-async def principal_text(session: AsyncSession, principal: str) -> str:
-    """The same back, for people."""
-    if principal == policy.EVERYONE:
-        return "everyone"
-    kind, _, ident = principal.partition(":")
-    if kind == "g":
-        group = await session.get(Group, ident)
-        return f"group:{group.name}" if group else principal
-    user = await session.get(User, ident)
-    return user.handle if user else principal

@@ -9,12 +9,18 @@ from broker.errors import not_found
 from broker.users.models import User
 
 
-async def find_user(session: AsyncSession, name: str) -> User:
-    """By handle, login or id, in this order. Raises ApiError (404); deleted users are not found."""
+async def user_named(session: AsyncSession, name: str) -> User | None:
+    """By handle, login or id, in this order; deleted users are not found."""
     query = select(User).where(
         or_(User.handle == name, User.login == name, User.id == name), User.deleted_at.is_(None)
     )
     found = list(await session.scalars(query))
-    if not found:
+    return min(found, key=lambda user: (user.handle != name, user.login != name), default=None)
+
+
+async def find_user(session: AsyncSession, name: str) -> User:
+    """The same. Raises ApiError (404)."""
+    found = await user_named(session, name)
+    if found is None:
         raise not_found("user", name)
-    return min(found, key=lambda user: (user.handle != name, user.login != name))
+    return found

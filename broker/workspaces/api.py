@@ -10,7 +10,7 @@ from broker.context import Broker
 from broker.policy import Caller
 from broker.web import After, Body, BrokerDep, CallerDep, Limit, Long, Text
 from broker.workspaces.find import Found, find_workspace
-from broker.workspaces.many import list_workspaces, workspaces_json
+from broker.workspaces.listing import list_workspaces, workspaces_json
 from broker.workspaces.service import (
     alias_workspace,
     create_workspace,

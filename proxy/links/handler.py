@@ -38,12 +38,13 @@ GONE: Final = error(Code.NO_SUCH_KEY, "This link does not exist, or has ended.")
 NO_FILE: Final = error(Code.NO_SUCH_KEY, "There is no such file.")
 USED_UP: Final = S3Error("LinkUsedUp", 410, "This link has been used as often as it may be.")
 FULL: Final = S3Error("LinkFull", 413, "There is no room for this file.")
-WAIT: Final = S3Error("TooManyRequests", 429, "Too many wrong passwords. Try again later.")
+NAME_TOO_LONG: Final = S3Error("LinkNameTooLong", 400, "The name of this file is too long.")
 NOT_ALLOWED: Final = error(Code.METHOD_NOT_ALLOWED, "This link does not do that.")
 #: What strangers are told, whose business it is not who owns what or how full it is.
 _TOLD: Final = {
     "AccessDenied": GONE,
     "InvalidAccessKeyId": GONE,
+    "KeyTooLongError": NO_FILE,
     "NoSuchBucket": GONE,
     "NoSuchKey": NO_FILE,
     "QuotaExceeded": FULL,
@@ -116,13 +117,13 @@ class LinkHandler(Handler):
             given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
             verdict = await self._passwords.check(link, given)
             if verdict is Verdict.PASS:
-                cookie = self._passwords.cookie(link, place.root, secure=call.scope["scheme"] == "https")
+                cookie = self._passwords.cookie(link, place.root, scheme=call.scope["scheme"])
                 where = place.root + b"/" + place.name + _below(place)
                 return Answer(303, ((b"location", where), (b"set-cookie", cookie), *pages.COMMON))
         if verdict is Verdict.PASS:
             return None
-        if verdict is Verdict.WAIT:
-            return WAIT
+        if isinstance(verdict, S3Error):
+            return verdict
         if _wants_page(call):
             # 401 without a challenge: browsers would ask in a window of their own.
             page = pages.ask_password("A password is needed", wrong=verdict is Verdict.WRONG)
@@ -239,7 +240,8 @@ class LinkHandler(Handler):
             if call.mutation is None or call.mutation.outcome is Outcome.NONE:
                 await gate.count_link(link.id, "b", -size)
         if not isinstance(answer, Answer):
-            return answer
+            # How long a key may be tells how long the prefix before it is.
+            return NAME_TOO_LONG if answer is not None and answer.code == "KeyTooLongError" else answer
         if is_form and _wants_page(call):
             return Answer(200, pages.PAGE_HEADERS, pages.drop_box(link.title, name, link.max_bytes))
         return Answer(201, (_TEXT, *pages.COMMON), name.encode() + b"\n")
@@ -251,11 +253,12 @@ class LinkHandler(Handler):
             call.connection.abort()
             return
         status = told.status if told.status != 500 else 502
+        retry = tuple(pair for pair in told.headers if pair[0] == b"retry-after")
         headers: tuple[tuple[bytes, bytes], ...]
         if _wants_page(call):
-            headers, body = pages.PAGE_HEADERS, pages.message("That did not work", told.message)
+            headers, body = (*retry, *pages.PAGE_HEADERS), pages.message("That did not work", told.message)
         else:
-            headers, body = (_TEXT, *pages.COMMON), told.message.encode() + b"\n"
+            headers, body = (*retry, _TEXT, *pages.COMMON), told.message.encode() + b"\n"
         await call.answer(Answer(status, headers, body))
 
 

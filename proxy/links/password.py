@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from proxy.call import Headers, header
 from proxy.links.link import Link
+from proxy.s3.errors import S3Error
 from proxy.worker import Worker
 from quota import Denial
 from quota.gate import GateUnavailable
@@ -36,7 +38,12 @@ class Verdict(Enum):
     PASS = auto()
     ASK = auto()
     WRONG = auto()
-    WAIT = auto()
+
+
+def _wait(seconds: float) -> S3Error:
+    """What somebody is told who may not try a password for so long."""
+    retry = ((b"retry-after", b"%d" % max(1, math.ceil(seconds))),)
+    return S3Error("TooManyRequests", 429, "Too many wrong passwords. Try again later.", (), retry)
 
 
 class Passwords:
@@ -46,19 +53,23 @@ class Passwords:
         self._gate = worker.gate
         secret = worker.settings.secret.get_secret_value().encode()
         self._key = hmac.digest(secret, b"wio link password", "sha256")
+        self._is_public_https = worker.settings.public_url.lower().startswith("https:")
         self._hasher = PasswordHasher()
         self._room = asyncio.Semaphore(_AT_ONCE)
         self._good: OrderedDict[bytes, None] = OrderedDict()
 
-    async def judge(self, link: Link, headers: Headers) -> Verdict:
-        """Judge a request by its cookie or its HTTP Basic password. Raises `GateUnavailable`."""
+    async def judge(self, link: Link, headers: Headers) -> Verdict | S3Error:
+        """Judge a request by its cookie or its HTTP Basic password; an error while none may be tried.
+
+        Raises `GateUnavailable`.
+        """
         if link.password is None or self._has_cookie(link, headers):
             return Verdict.PASS
         given = _basic(header(headers, b"authorization") or b"")
         return Verdict.ASK if given is None else await self.check(link, given)
 
-    async def check(self, link: Link, given: str) -> Verdict:
-        """Judge a password that was given. Raises `GateUnavailable`."""
+    async def check(self, link: Link, given: str) -> Verdict | S3Error:
+        """Judge a password that was given, as `judge` does. Raises `GateUnavailable`."""
         stored = link.password
         if stored is None:
             return Verdict.PASS
@@ -70,7 +81,7 @@ class Passwords:
         if isinstance(counted, Denial):
             raise GateUnavailable("the live state is not ready")
         if not counted.is_counted:
-            return Verdict.WAIT
+            return _wait(counted.wait)
         if len(given) > MAX_LENGTH or not await self._verify(stored, given):
             return Verdict.WRONG
         await self._gate.count_link(link.id, "t", -1)
@@ -86,11 +97,14 @@ class Passwords:
             except (Argon2Error, InvalidHashError):
                 return False
 
-    def cookie(self, link: Link, path: bytes, *, secure: bool) -> bytes:
-        """Return the Set-Cookie value for somebody who knew the password."""
+    def cookie(self, link: Link, path: bytes, *, scheme: str) -> bytes:
+        """Return the Set-Cookie value for somebody who knew the password, and asked by `scheme`.
+
+        It is Secure where that, or the gate's public URL, is https.
+        """
         ends = int(time.time()) + COOKIE_SECONDS
         value = f"{ends}.{self._seal(link, ends)}"
-        flags = "; Secure" if secure else ""
+        flags = "; Secure" if scheme == "https" or self._is_public_https else ""
         return (
             f"{COOKIE}={value}; Path={path.decode('ascii')}; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax{flags}"
         ).encode("ascii")

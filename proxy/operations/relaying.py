@@ -12,6 +12,7 @@ from proxy.s3.listing import Kind, Listing
 from proxy.s3.rewrite import Names, node_error
 from proxy.s3.target import bucket_of_host, encode_query, node_path
 from proxy.s3.url_names import url_decode
+from proxy.s3.via import LOOP
 from proxy.s3.xml_read import child, children, parse_xml, text_of
 from proxy.splicing import LEAST_BYTES
 from proxy.upstream import Exchange, RemoteProtocolError
@@ -19,6 +20,10 @@ from quota import Route
 
 #: An error document, or the answer of a small operation, in bytes.
 SMALL_DOCUMENT = 256 * 1024
+
+
+class LeadsBack(RemoteProtocolError):
+    """The node is the gate itself, or a gate whose node is this one."""
 
 
 def path_of(route: Route, key: str, raw_key: bytes | None = None) -> bytes:
@@ -109,7 +114,8 @@ async def relay_small(call: Call, exchange: Exchange) -> Answer | S3Error:
 async def look(call: Call, route: Route, key: str, version: str | None = None) -> Base:
     """Return what a key (or one version of it) holds at the node now.
 
-    Raises `RemoteProtocolError` when the node does not tell: then nothing may be released.
+    Raises `RemoteProtocolError` when the node does not tell, `LeadsBack` when it never can: then nothing may be
+    released.
     """
     worker = call.worker
     node = await worker.nodes.find(route.node)
@@ -142,7 +148,8 @@ async def _look_by_listing(call: Call, route: Route, key: str) -> Base:
         raise RemoteProtocolError("a key that cannot be listed")
     exchange = await worker.nodes.request(node, b"GET", b"/" + route.bucket.encode("ascii"), query)
     if exchange.status != 200:
-        await exchange.aclose()
+        if (await node_refusal(call, exchange)).message == LOOP.message:
+            raise LeadsBack("the node leads back to this gate")
         raise RemoteProtocolError(f"the node answered a look with {exchange.status}")
     body = await exchange.read(SMALL_DOCUMENT)
     await exchange.aclose()

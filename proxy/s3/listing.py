@@ -76,7 +76,10 @@ class Listing:
         pairs = [("encoding-type", "url"), ("prefix", prefix + self.prefix), ("max-keys", str(self.max_keys))]
         if self.delimiter:
             pairs.append(("delimiter", self.delimiter))
-        if self.marker:
+        # An object called exactly `prefix` has no name here. It comes first, so that a page of one would have no key,
+        # and no marker for the next page; nor has a page that ends among its versions.
+        is_behind_own = self.max_keys == 1 and not self.prefix and self.token is None
+        if self.marker or (prefix and (is_behind_own or self.id_marker)):
             pairs.append((_MARKERS[self.kind], prefix + self.marker))
         if self.id_marker:
             pairs.append(("version-id-marker", self.id_marker))

@@ -17,6 +17,7 @@ from proxy.s3.operation_table import Body, Disposition, Operation
 from proxy.s3.operations import identify, not_implemented
 from proxy.s3.payload import allowed_payload, trailer_checksum
 from proxy.s3.target import Query, Target, encode_query
+from proxy.s3.via import pass_via
 from quota.answers import Permission
 from sigv4.amz_content_sha256 import PayloadKind
 
@@ -175,10 +176,11 @@ class Plan:
         return encode_query(pairs) if pairs else b""
 
 
-def make_plan(method: str, target: Target, headers: Headers) -> Plan | Refusal:
+def make_plan(method: str, target: Target, headers: Headers, us: str | None = None) -> Plan | Refusal:
     """The plan of a request, or why it is refused before anything is asked or read.
 
-    `headers` as ASGI gives them: lower-case names, raw values. Never raises, whatever the bytes.
+    `headers` as ASGI gives them: lower-case names, raw values. `us` is the gate's name in `Via`. Never raises,
+    whatever the bytes.
     """
     query = target.query
     if query.meant:
@@ -196,6 +198,12 @@ def make_plan(method: str, target: Target, headers: Headers) -> Plan | Refusal:
     forwarded = forward_headers(operation, headers)
     if isinstance(forwarded, Refusal):
         return forwarded
+    via = named.get("via")
+    if via is not None:
+        gates = pass_via(via, us)
+        if isinstance(gates, Refusal):
+            return gates
+        forwarded += gates
     if operation.permission is _READ and operation.body is _NO_BODY:
         return _plan_read(operation, target, forwarded)
     return _plan_write(operation, target, forwarded, named)

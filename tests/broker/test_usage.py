@@ -258,3 +258,17 @@ async def test_who_may_set_which_limit(stored: World) -> None:
     # Everybody sees their own, and no one else's.
     assert {row["subject"] for row in await bob.ok("GET", "/quotas") if row["level"] == "user"} == {"bob"}
     assert (await bob.call("GET", "/quotas", level="user", subject="alice")).status_code in (403, 404)
+
+
+async def test_own_quotas_are_not_lost_among_what_is_shared(stored: World) -> None:
+    """However many workspaces are shared with somebody, a page of their quotas begins with their own."""
+    alice, bob = await stored.user("alice"), await stored.user("bob")
+    for who in ("alice", "bob"):
+        await stored.admin.ok("PUT", "/roots/local/grants", {"principal": who, "permission": "create"})
+    for i in range(12):
+        await alice.ok("POST", "/workspaces", {"name": f"wsp{i}"})
+        await alice.ok("POST", "/shares", {"workspace": f"wsp{i}", "principal": "bob", "permission": "read"})
+    for i in range(2):
+        await bob.ok("POST", "/workspaces", {"name": f"mine{i}"})
+    rows = await bob.ok("GET", "/quotas", limit=4)
+    assert sorted(row["subject"] for row in rows) == ["bob", "bob local", "bob.mine0", "bob.mine1"]

@@ -315,3 +315,27 @@ async def test_the_proxy_makes_and_removes_buckets_by_call(stored: World) -> Non
     assert (await handlers["delete_workspace"](payload))["error"]["code"] == "AccessDenied"
     payload |= {"user": ids["jane"], "access_key_id": jane.access_key_id}
     assert await handlers["delete_workspace"](payload) == {}
+
+
+async def test_an_owner_is_named_alike_everywhere(stored: World) -> None:
+    """A login that was deleted and made again has a handle with a number, and is found by either."""
+    admin = stored.admin
+    await stored.user("jane")
+    await admin.ok("DELETE", "/users/jane")
+    jane = await stored.user("jane")
+    await stored.user("bob")
+    made = await admin.ok("POST", "/workspaces", {"name": "photos", "owner": "jane"})
+    assert made["bucket"] == "jane-2.photos"
+    for name in ("jane/photos", "jane.photos", "jane-2/photos", "jane-2.photos"):
+        share = {"workspace": name, "principal": "bob", "permission": "read"}
+        assert (await jane.ok("POST", "/shares", share))["workspace"] == "jane-2.photos"
+        assert (await jane.ok("GET", "/shares", workspace=name))[0]["workspace"] == "jane-2.photos"
+        limit = {"level": "workspace", "subject": name, "bytes": 1000}
+        assert (await admin.ok("PUT", "/quotas", limit))["subject"] == "jane-2.photos"
+    told = await admin.ok("GET", "/why", user="bob", action="read", bucket="jane.photos")
+    assert told["allowed"] is True
+    # A handle that is somebody's is theirs, whose login it is besides.
+    await stored.user("jane-2")
+    assert (await admin.ok("POST", "/workspaces", {"name": "other", "owner": "jane-2"}))["owner"] == "jane-2"
+    assert (await jane.ok("GET", "/workspaces/jane-2.other"))["bucket"] == "jane-2.other"
+    assert await jane.refused("GET", "/workspaces/nobody.photos") == (404, "NotFound")

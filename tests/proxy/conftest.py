@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,9 @@ def gate(
     """One proxy with one worker; workspaces and keys as `Gate` says."""
     with running_gate(minio, valkey, tmp_path_factory.mktemp("gate")) as running:
         yield running
+
+
+@pytest.fixture
+def alice(gate: Gate) -> Any:
+    """Alice's client, boto3 as it comes."""
+    return gate.client("alice")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from urllib.parse import urlsplit
 
 #: What may still come after a cut: one write, and the kernel's buffers on both sides of a loopback connection.
 ALLOWANCE = 256 * 1024 + 2 * 256 * 1024 + 256 * 1024
 
 
-class Flow(threading.Thread):
+class Flow(threading.Thread, ABC):
     """One transfer. `moved` payload bytes so far; `ended` is '', then 'whole', 'short' (a clean end too early) or
     'cut' (an error that no client can take for an end)."""
 
@@ -50,8 +51,9 @@ class Flow(threading.Thread):
             self.error = error
             self.ended = "cut"
 
+    @abstractmethod
     def move(self, sock: socket.socket) -> str:
-        raise NotImplementedError
+        """Send or read it all, noting what moved; returns how it ended."""
 
     def wait_moving(self, size: int = 300_000, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds

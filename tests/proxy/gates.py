@@ -18,7 +18,9 @@ from typing import Any
 from urllib.request import urlopen
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from quota import Change, LiveSettings, LiveState, Sealer, new_id
 from quota.epoch import rebuild
@@ -26,6 +28,12 @@ from tests import servers
 
 SECRET = "a deployment secret of enough characters"
 KEYS = {"alice": "WIOAALICEALICEALICE2", "bob": "WIOABOBBOBBOBBOBBOB2", "carol": "WIOACAROLCAROLCAROL2"}
+
+
+def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
+    """Status and code of an error that a client raised."""
+    answer = error.value.response
+    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
 
 
 def secret_of(user: str) -> str:
@@ -209,6 +217,39 @@ def _is_ready(endpoint: str, certificate: str | None) -> bool:
 
 
 @contextmanager
+def running_proxy(
+    settings: LiveSettings,
+    port: int,
+    log: Path,
+    *,
+    workers: int = 1,
+    module: str = "proxy",
+    **environment: str,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A proxy on loopback that is ready, on the realm of `settings`; `module` runs it."""
+    certificate = environment.get("WIO_TLS_CERT")
+    endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+    options = {"host": "127.0.0.1", "port": port, "workers": workers}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    with servers.running(
+        [sys.executable, "-m", module, *words],
+        ready=lambda: _is_ready(endpoint, certificate),
+        log=log,
+        env={
+            # Where the compiled modules are.
+            **{name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ},
+            "WIO_REDIS_URL": settings.redis_url,
+            "WIO_REALM": settings.realm,
+            "WIO_SECRET": settings.secret.get_secret_value(),
+            "WIO_LEASE_SECONDS": str(settings.lease_seconds),
+            "WIO_COMMIT_SECONDS": str(settings.commit_seconds),
+            **environment,
+        },
+    ) as process:
+        yield process
+
+
+@contextmanager
 def running_gate(
     minio: servers.Minio,
     valkey: servers.Valkey,
@@ -218,7 +259,7 @@ def running_gate(
     module: str = "proxy",
     **environment: str,
 ) -> Iterator[Gate]:
-    """A proxy that is ready, over a realm and a bucket of its own; `module` runs it."""
+    """A proxy that is ready, over a realm and a bucket of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     realm, port = f"t{new_id()}", servers.free_port()
     settings = LiveSettings(
@@ -241,30 +282,6 @@ def running_gate(
         await live.aclose()
 
     asyncio.run(load())
-    with servers.running(
-        [
-            sys.executable,
-            "-m",
-            module,
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            str(workers),
-        ],
-        ready=lambda: _is_ready(gate.endpoint, environment.get("WIO_TLS_CERT")),
-        log=gate.log,
-        env={
-            # Where the compiled modules are.
-            **{name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ},
-            "WIO_REDIS_URL": settings.redis_url,
-            "WIO_REALM": realm,
-            "WIO_SECRET": SECRET,
-            "WIO_LEASE_SECONDS": str(settings.lease_seconds),
-            "WIO_COMMIT_SECONDS": str(settings.commit_seconds),
-            **environment,
-        },
-    ) as process:
+    with running_proxy(settings, port, gate.log, workers=workers, module=module, **environment) as process:
         gate.process = process
         yield gate

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from tests import servers
 from tests.certificates import make_certificate
-from tests.proxy.gates import Gate, running_gate
+from tests.proxy.gates import Gate, code, running_gate
 
 MIB = 1024 * 1024
 
@@ -101,11 +101,6 @@ def far(
 @pytest.fixture
 def alice(far: Far) -> Any:
     return far.gate.client("alice")
-
-
-def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    answer = error.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
 
 
 def exact(far: Far) -> None:

@@ -166,12 +166,18 @@ def outcome(gate: Gate, key: str) -> str | None:
     return found
 
 
-def test_a_put_that_the_node_completes_within_a_lease(gate: Gate, node: Node) -> None:
-    before = gate.charged()
-    asking = Asking(gate, "put_object", Key="completes")
+def cut_once_received(gate: Gate, node: Node, operation: str, key: str) -> Asking:
+    """A change that the node has wholly received, and that is then cut before the node answers."""
+    asking = Asking(gate, operation, Key=key)
     asking.start()
     until(lambda: node.got)
     assert revoke(gate).transfers_cut == 1
+    return asking
+
+
+def test_a_put_that_the_node_completes_within_a_lease(gate: Gate, node: Node) -> None:
+    before = gate.charged()
+    asking = cut_once_received(gate, node, "put_object", "completes")
     asking.join(10)
     assert asking.status is None
     node.may_answer.set()
@@ -183,10 +189,7 @@ def test_a_put_that_the_node_completes_within_a_lease(gate: Gate, node: Node) ->
 
 def test_a_put_that_the_node_never_answers(gate: Gate, node: Node) -> None:
     before = gate.charged()
-    asking = Asking(gate, "put_object", Key="hangs")
-    asking.start()
-    until(lambda: node.got)
-    assert revoke(gate).transfers_cut == 1
+    cut_once_received(gate, node, "put_object", "hangs")
     until(lambda: outcome(gate, "hangs"), LEASE + 10)
     assert outcome(gate, "hangs") == "in doubt"
     until(lambda: gate.usage()["hb"] == 0)
@@ -195,10 +198,7 @@ def test_a_put_that_the_node_never_answers(gate: Gate, node: Node) -> None:
 
 
 def test_a_deletion_that_the_node_completes(gate: Gate, node: Node) -> None:
-    asking = Asking(gate, "delete_object", Key="there")
-    asking.start()
-    until(lambda: node.got)
-    assert revoke(gate).transfers_cut == 1
+    asking = cut_once_received(gate, node, "delete_object", "there")
     asking.join(10)
     assert asking.status is None
     node.may_answer.set()

@@ -19,17 +19,7 @@ from botocore.exceptions import ClientError
 
 from proxy.operations import RUNNERS
 from proxy.s3.operation_table import OPERATIONS, Disposition
-from tests.proxy.gates import KEYS, Gate, secret_of
-
-
-def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    answer = error.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
-
-
-@pytest.fixture
-def alice(gate: Gate) -> Any:
-    return gate.client("alice")
+from tests.proxy.gates import KEYS, Gate, code, secret_of
 
 
 def test_every_operation_has_a_runner_of_its_disposition() -> None:

@@ -31,7 +31,14 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'.txt"
 def gate(
     minio: servers.Minio, valkey: servers.Valkey, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gate]:
-    with running_gate(minio, valkey, tmp_path_factory.mktemp("links"), workers=2) as running:
+    with running_gate(
+        minio,
+        valkey,
+        tmp_path_factory.mktemp("links"),
+        workers=2,
+        # As where TLS ends before the gate.
+        WIO_PUBLIC_URL="https://s3.example.org",
+    ) as running:
         client = running.client()
         for key, kind in (
             ("cat.jpg", "image/jpeg"),
@@ -182,6 +189,7 @@ def test_a_password(gate: Gate, http: httpx.Client) -> None:
     assert opened.headers["location"] == urlsplit(url).path
     cookie = opened.headers["set-cookie"]
     assert "HttpOnly" in cookie
+    assert "; Secure" in cookie
     assert link.id in cookie
     value = cookie.partition(";")[0]
     http.cookies.clear()
@@ -203,7 +211,9 @@ def test_guessing_is_bounded(gate: Gate, http: httpx.Client) -> None:
         )
     assert sorted(set(seen)) == [401, 429]
     assert seen.count(401) == 10
-    assert http.get(link.url("/"), auth=("", "open sesame")).status_code == 429
+    waiting = http.get(link.url("/"), auth=("", "open sesame"))
+    assert waiting.status_code == 429
+    assert 890 < int(waiting.headers["retry-after"]) <= 900
 
 
 def test_downloads_are_counted_and_bounded(gate: Gate, http: httpx.Client) -> None:
@@ -306,6 +316,22 @@ def test_a_drop_box_is_under_the_owners_quota(gate: Gate, http: httpx.Client) ->
         assert http.put(link.url("/x/small"), content=b"x" * 500).status_code == 201
     finally:
         gate.apply([Change("limit", "w:wsinbox", next(gate.versions), None)])
+
+
+def test_what_does_not_fit_behind_the_prefix_does_not_tell_how_long_it_is(
+    gate: Gate, http: httpx.Client
+) -> None:
+    folder = ("f" * 204 + "/") * 4
+    room = str(1024 - len(gate.prefix("inbox")))
+    box = Made(gate, folder, mode="upload", workspace="wsinbox")
+    refused = http.put(box.url("/x/" + "n" * 200), content=b"x")
+    assert (refused.status_code, refused.text) == (400, "The name of this file is too long.\n")
+    assert http.put(box.url("/x/" + "n" * 20), content=b"x").status_code == 201
+    folder_of = Made(gate, folder)
+    for path in ("/files/" + "n" * 190, "/files/" + "n" * 190 + "/"):
+        missing = http.get(folder_of.url(path))
+        assert missing.status_code == 404
+        assert room not in missing.text
 
 
 def test_a_form_cut_short_stores_nothing(gate: Gate, http: httpx.Client) -> None:

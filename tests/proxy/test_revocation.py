@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from broker.stack.child import wait_until
 from quota import Change
 from tests import servers
 from tests.proxy.flows import ALLOWANCE, Download, Flow, Upload
-from tests.proxy.gates import KEYS, SECRET, Gate, running_gate, secret_of
+from tests.proxy.gates import KEYS, Gate, running_gate, running_proxy, secret_of
 from tests.stack.ups import descendants
 
 SIZE = 48 * 1024 * 1024
@@ -38,28 +37,7 @@ def another_proxy(
     port = servers.free_port()
     endpoint = f"http://127.0.0.1:{port}"
     folder.mkdir(parents=True, exist_ok=True)
-    with servers.running(
-        [
-            sys.executable,
-            "-m",
-            "proxy",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            str(workers),
-        ],
-        ready=lambda: servers.http_status(endpoint, "/-/ready") == 200,
-        log=folder / "proxy.log",
-        env=servers.clean_env(
-            WIO_REDIS_URL=gate.settings.redis_url,
-            WIO_REALM=gate.settings.realm,
-            WIO_SECRET=SECRET,
-            WIO_LEASE_SECONDS=str(gate.settings.lease_seconds),
-            WIO_COMMIT_SECONDS=str(gate.settings.commit_seconds),
-        ),
-    ) as process:
+    with running_proxy(gate.settings, port, folder / "proxy.log", workers=workers) as process:
         yield endpoint, process
 
 

@@ -90,9 +90,17 @@ def asked(listing: Listing, prefix: str = PREFIX) -> dict[str, str]:
             "versions&key-marker=k&version-id-marker=v",
             {"versions": "", "key-marker": PREFIX + "k", "version-id-marker": "v"},
         ),
+        # What is called as the prefix itself has no name here, and would be all that is on these pages.
+        ("ListObjects", "max-keys=1", {"marker": PREFIX}),
+        ("ListObjectsV2", "list-type=2&max-keys=1", {"start-after": PREFIX}),
+        ("ListObjectVersions", "versions&version-id-marker=v", {"key-marker": PREFIX}),
+        ("ListObjects", "max-keys=1&prefix=a", {"marker": None}),
+        ("ListObjects", "max-keys=2", {"marker": None}),
     ],
 )
-def test_the_node_is_asked_below_the_prefix(operation: str, raw: str, expected: dict[str, str]) -> None:
+def test_the_node_is_asked_below_the_prefix(
+    operation: str, raw: str, expected: dict[str, str | None]
+) -> None:
     found = asked(parsed(operation, raw))
     assert {name: found.get(name) for name in expected} == expected
     assert found["encoding-type"] == "url"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,25 +153,38 @@ async def test_a_client_that_takes_little_at_a_time_gets_it_all(start: Start, up
         assert relay.spliced == 1
 
 
-@pytest.mark.parametrize("ending", ["fin", "rst"])
-async def test_a_body_that_the_node_cuts_is_cut_for_the_client(
-    start: Start, upstream: Upstream, ending: str
-) -> None:
+@asynccontextmanager
+async def on_the_way(
+    start: Start, upstream: Upstream, then: Callable[[Peer], Awaitable[None]]
+) -> AsyncIterator[tuple[Relay, Client, asyncio.Event]]:
+    """A body of which the client has had a million bytes; the node does what comes `then` once the event is set."""
+
     async def play(peer: Peer) -> None:
         await peer.head()
         await peer.say(HEAD + BODY[:1_000_000])
-        await released.wait()
-        peer.hang_up() if ending == "fin" else peer.reset()
+        await go_on.wait()
+        await then(peer)
 
-    released = asyncio.Event()
+    go_on = asyncio.Event()
     async with node(play) as served:
         relay = Relay(upstream, served.origin)
         client = await start(relay)
         await client.say(GET)
         await client.head()
         await client.reader.readexactly(1_000_000)
+        yield relay, client, go_on
+
+
+@pytest.mark.parametrize("ending", ["fin", "rst"])
+async def test_a_body_that_the_node_cuts_is_cut_for_the_client(
+    start: Start, upstream: Upstream, ending: str
+) -> None:
+    async def cut(peer: Peer) -> None:
+        peer.hang_up() if ending == "fin" else peer.reset()
+
+    async with on_the_way(start, upstream, cut) as (relay, client, go_on):
         files = open_files()
-        released.set()
+        go_on.set()
         with pytest.raises(ConnectionResetError):
             await client.rest()
         assert isinstance(await until_ended(relay), RemoteProtocolError)
@@ -210,21 +224,12 @@ async def test_a_client_that_goes_away_ends_it(start: Start, upstream: Upstream)
 async def test_what_may_not_move_any_more_is_cut_before_the_next_write(
     start: Start, upstream: Upstream
 ) -> None:
-    async def play(peer: Peer) -> None:
-        await peer.head()
-        await peer.say(HEAD + BODY[:1_000_000])
-        await released.wait()
+    async def send_the_rest(peer: Peer) -> None:
         await peer.say(BODY[1_000_000:])
 
-    released = asyncio.Event()
-    async with node(play) as served:
-        relay = Relay(upstream, served.origin)
-        client = await start(relay)
-        await client.say(GET)
-        await client.head()
-        await client.reader.readexactly(1_000_000)
+    async with on_the_way(start, upstream, send_the_rest) as (relay, client, go_on):
         relay.is_allowed = False
-        released.set()
+        go_on.set()
         with pytest.raises(ConnectionResetError):
             await client.rest()
         assert client.received == 0

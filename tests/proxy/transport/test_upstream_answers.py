@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,14 +16,6 @@ from proxy.upstream.connection import Connection
 from tests.proxy.transport.scripted import OK, Node, Peer, node, playing
 
 HOST = [(b"host", b"node")]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    upstream = Upstream(limits=Limits(connections=4))
-    yield upstream
-    await upstream.aclose()
-    assert not upstream._connections
 
 
 async def get(upstream: Upstream, at: Node, method: bytes = b"GET", **more: Any) -> Exchange:

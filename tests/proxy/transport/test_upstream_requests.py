@@ -17,7 +17,6 @@ from proxy.upstream import (
     ConnectError,
     ConnectTimeout,
     Exchange,
-    Limits,
     LocalProtocolError,
     Origin,
     ReadTimeout,
@@ -33,15 +32,6 @@ from tests.proxy.transport.scripted import OK, Peer, node, playing
 
 HOST = [(b"host", b"node")]
 BLOCK = b"x" * 65536
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    upstream = Upstream(limits=Limits(connections=4))
-    yield upstream
-    await upstream.aclose()
-    assert not upstream._connections
-    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def of_length(size: int) -> list[tuple[bytes, bytes]]:
