@@ -15,6 +15,7 @@ from quota.wire import Argument, Wire, WireError
 
 _VERBS: Final = (
     "admit",
+    "admit_read",
     "join",
     "size",
     "settle",
@@ -101,7 +102,7 @@ class Gate:
         worker = self.worker
         try:
             reply = await self.wire.call(
-                "admit", self._keys["admit"], (self.epoch, access_key_id, bucket, int(need), "", "read")
+                "admit_read", self._keys["admit_read"], (self.epoch, access_key_id, bucket, int(need))
             )
         except WireError as error:
             raise GateUnavailable("Redis cannot be used now") from error

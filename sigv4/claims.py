@@ -63,7 +63,8 @@ def parse(
         raise SigV4Error("InvalidURI", "Couldn't parse the specified URI: the path is too long.")
     table, amz_names = _read_headers(headers)
     pairs = query_pairs(query_string)
-    claims_v4, claims_v2 = claims(pairs) if pairs else (False, False)
+    found = dict(pairs)
+    claims_v4, claims_v2 = claims(found)
     authorization = table.get(b"authorization")
     if authorization is not None:
         if claims_v4 or claims_v2:
@@ -77,7 +78,7 @@ def parse(
     elif claims_v2:
         raise unsupported_mechanism()
     elif claims_v4:
-        claim = _presigned_claim(pairs, table, now, region, service)
+        claim = _presigned_claim(pairs, found, table, now, region, service)
     else:
         raise SigV4Error("AccessDenied", "Access Denied")
     return _present(claim, method, raw_path, pairs, table, amz_names)
@@ -196,9 +197,14 @@ def _header_claim(
 
 
 def _presigned_claim(
-    pairs: list[tuple[bytes, bytes]], table: dict[bytes, bytes], now: float, region: str, service: str
+    pairs: list[tuple[bytes, bytes]],
+    found: dict[bytes, bytes],
+    table: dict[bytes, bytes],
+    now: float,
+    region: str,
+    service: str,
 ) -> _Claim:
-    query = parse_presigned(pairs)
+    query = parse_presigned(pairs, found)
     credential = parse_credential(query.credential, QUERY, region, service)
     signed_headers = parse_signed_headers(query.signed_headers, QUERY)
     seconds = parse_amz_date(query.amz_date)

@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
 from .authorization_v4 import ALGORITHM, ALGORITHM_V4A, unsupported_mechanism
@@ -66,9 +66,8 @@ class PresignedQuery:
         self.rest: Final = rest
 
 
-def claims(pairs: Sequence[tuple[bytes, bytes]]) -> tuple[bool, bool]:
+def claims(names: Mapping[bytes, bytes]) -> tuple[bool, bool]:
     """Whether the query claims SigV4, and SigV2: any one parameter is enough, so half a claim is an error."""
-    names = dict(pairs)
     return not REQUIRED.isdisjoint(names), not _SIGV2.isdisjoint(names)
 
 
@@ -76,28 +75,35 @@ def _refuse(message: str) -> NoReturn:
     raise SigV4Error("AuthorizationQueryParametersError", message)
 
 
-def parse_presigned(pairs: Sequence[tuple[bytes, bytes]]) -> PresignedQuery:
-    """The parameters of a query that claims SigV4. Raises AuthorizationQueryParametersError."""
-    found = dict(pairs)
+def parse_presigned(pairs: Sequence[tuple[bytes, bytes]], found: Mapping[bytes, bytes]) -> PresignedQuery:
+    """The parameters of a query that claims SigV4; `found` is `pairs` by name. Raises
+    AuthorizationQueryParametersError.
+    """
     if len(found) != len(pairs):
         _refuse_repeated(pairs)
-    if not found.keys() >= REQUIRED:
+    try:
+        algorithm = decode_component(found[b"X-Amz-Algorithm"])
+        credential = decode_component(found[b"X-Amz-Credential"])
+        amz_date = decode_component(found[b"X-Amz-Date"])
+        expires = decode_component(found[b"X-Amz-Expires"])
+        signed_headers = decode_component(found[b"X-Amz-SignedHeaders"])
+        signature = decode_component(found[b"X-Amz-Signature"])
+    except KeyError:
         _refuse(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
             "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
         )
-    algorithm = decode_component(found[b"X-Amz-Algorithm"])
     if algorithm != ALGORITHM:
         if algorithm == ALGORITHM_V4A:
             raise unsupported_mechanism()
         _refuse('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
     token, content_sha256 = found.get(b"X-Amz-Security-Token"), found.get(b"X-Amz-Content-Sha256")
     return PresignedQuery(
-        decode_component(found[b"X-Amz-Credential"]),
-        decode_component(found[b"X-Amz-Date"]),
-        _expires(decode_component(found[b"X-Amz-Expires"])),
-        decode_component(found[b"X-Amz-SignedHeaders"]),
-        decode_component(found[b"X-Amz-Signature"]),
+        credential,
+        amz_date,
+        _expires(expires),
+        signed_headers,
+        signature,
         None if token is None else decode_component(token),
         None if content_sha256 is None else decode_component(content_sha256),
         [pair for pair in pairs if pair[0] != b"X-Amz-Signature"],

@@ -319,17 +319,15 @@ _RELAYED_PREFIXES: Final = (b"x-amz-meta-", b"x-amz-checksum-")
 _MAX_NAMES: Final = 1000
 
 
-class _Verdicts(dict[bytes, bool]):
-    """Whether a header is relayed, by its name in lower case."""
-
-    def __missing__(self, name: bytes) -> bool:
-        verdict = name in _RELAYED_BYTES or name.startswith(_RELAYED_PREFIXES)
-        if len(self) < _MAX_NAMES and len(name) < 100:
-            self[name] = verdict
-        return verdict
+#: Whether a header is relayed, by its name in lower case, as far as it was asked.
+_verdicts: Final[dict[bytes, bool]] = {}
 
 
-_IS_RELAYED: Final = _Verdicts()
+def _is_relayed(name: bytes) -> bool:
+    verdict = name in _RELAYED_BYTES or name.startswith(_RELAYED_PREFIXES)
+    if len(_verdicts) < _MAX_NAMES and len(name) < 100:
+        _verdicts[name] = verdict
+    return verdict
 
 
 def relay_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -337,4 +335,11 @@ def relay_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, b
 
     Whoever rewrites the body replaces `content-length` and, of a listing, nothing else.
     """
-    return [pair for pair in headers if _IS_RELAYED[pair[0]]]
+    kept = []
+    for pair in headers:
+        verdict = _verdicts.get(pair[0])
+        if verdict is None:
+            verdict = _is_relayed(pair[0])
+        if verdict:
+            kept.append(pair)
+    return kept

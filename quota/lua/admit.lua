@@ -1,13 +1,13 @@
 -- admit EPOCH AKID BUCKET NEED SOURCE KIND HOLD WORKER KEY BYTES OBJECTS UPLOAD PART VERSION
 -- keys: STATE CREDENTIALS USERS WORKSPACES GRANTS NAMES LIMITS USAGE HOLDS KEYS_HASH UPLOADS DIRTY JOURNAL
--- uses: state decision room groups
+-- uses: state decision permit room groups
 --
 -- The one question before a request is forwarded: is the credential live and in scope, the user enabled, which
 -- workspace is it, does a live grant give the permission, and do all four levels have room?
 --
 -- BUCKET, SOURCE  virtual bucket names; SOURCE is what a copy reads ('' = no copy), authorised in the same call
 -- NEED            permission on BUCKET: 1 read, 2 readwrite, 3 own
--- KIND            read (no hold) | put | delete | copy | complete | part | partcopy | upload (of an upload that
+-- KIND            put | delete | copy | complete | part | partcopy | upload (of an upload that
 --                 exists: list its parts, abort it)
 -- BYTES           candidate size, -1 when it is learned later (`size`)
 --
@@ -19,25 +19,9 @@ local now, rev, phase = enter(ARGV[1])
 if not now then return {'no', 'NotReady'} end
 local akid, need, source, kind = ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 
-local credential, denial = live_credential(now, akid)
-if denial then return denial end
-local d
-d, denial = decide(now, credential, ARGV[3], need)
-if denial then return denial end
+local answer, d = permit(now, rev, akid, ARGV[3], need, source)
+if not answer then return d end
 local ws = d.ws
-local ends = ends_in(now, d)
-local answer = {'ok', rev, d.uid, d.id, ws.node, ws.bucket, ws.prefix, chain(akid, d), text(ends),
-  ws.versioned and '1' or '0', 'none', ''}
-
-if source ~= '' then
-  local s, refused = decide(now, credential, source, 1)
-  if refused then return refused end
-  answer[8] = answer[8] .. ' ' .. chain(akid, s)
-  local source_ends = ends_in(now, s)
-  if source_ends > 0 and (ends == 0 or source_ends < ends) then answer[9] = text(source_ends) end
-  answer[13], answer[14], answer[15] = s.ws.node, s.ws.bucket, s.ws.prefix
-end
-if kind == 'read' then return answer end
 
 local place = {ws = d.id, owner = ws.owner, root = ws.root}
 local key, upload, part, version = ARGV[9], ARGV[12], ARGV[13], ARGV[14]
