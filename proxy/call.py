@@ -86,6 +86,13 @@ class Call:
         "worker",
     )
 
+    # Set by the steps in turn, and not there before: `is_planned` and `is_admitted` tell. No None in their place,
+    # which compiled code would take for one of them.
+    plan: Plan
+    presented: Presented
+    context: VerifiedContext
+    admitted: Admitted
+
     def __init__(self, worker: Worker, scope: Scope, receive: Receive) -> None:
         self.worker = worker
         self.scope = scope
@@ -106,13 +113,8 @@ class Call:
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        # Set by the steps in turn, before anything reads them: `is_planned` and `is_admitted` tell which are there.
-        self.plan: Plan = None  # type: ignore[assignment]
-        self.presented: Presented = None  # type: ignore[assignment]
         #: A form, which is authenticated by its fields in place of `presented`.
         self.form: Form | None = None
-        self.context: VerifiedContext = None  # type: ignore[assignment]
-        self.admitted: Admitted = None  # type: ignore[assignment]
         self.transfer: Transfer | None = None
         self.mutation: Mutation | None = None
         self.task: asyncio.Task[Any] | None = None
@@ -126,12 +128,12 @@ class Call:
     @property
     def is_planned(self) -> bool:
         """Whether the request has come as far as a plan."""
-        return bool(self.plan)
+        return hasattr(self, "plan")
 
     @property
     def is_admitted(self) -> bool:
         """Whether the live state has admitted it."""
-        return bool(self.admitted)
+        return hasattr(self, "admitted")
 
     def may_move(self) -> bool:
         """Whether this request may hand another byte to a socket: it was not cut, and the lease holds (rule 13)."""

@@ -23,7 +23,7 @@ from proxy.compiled import LIBRARY, build_folder, builds_folder, is_trusted, rea
 from proxy.compiled.modules import HOT
 
 #: So many builds are kept, those that were made or asked for last.
-_KEPT: Final = 3
+_KEPT: Final = 8
 _DRIVER: Final = Path(__file__).with_name("driver.py")
 #: All of the environment that the compiler sees: flags of somebody else's would make another build of the same name.
 _PASSED_ON: Final = ("HOME", "PATH", "TMPDIR", "SDKROOT", "DEVELOPER_DIR", "MACOSX_DEPLOYMENT_TARGET")

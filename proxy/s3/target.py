@@ -40,23 +40,20 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Query:
-    """The query string, decoded once: `pairs` in order; by name, the first value; `meant` the pairs that are
-    not a presigned URL's signature.
+    """The query string, decoded once: by name, the first value; `meant` the pairs in order. A presigned URL's
+    signature is none of `meant`, and known by its names alone: `sigv4` reads the values.
     """
 
     __slots__ = (
         "by_name",
         "meant",
-        "pairs",
     )
 
     def __init__(
         self,
-        pairs: tuple[tuple[str, str], ...] = (),
         by_name: Mapping[str, str] = _NOTHING,
         meant: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        self.pairs: Final = pairs
         self.by_name: Final = by_name
         self.meant: Final = meant
 
@@ -66,7 +63,7 @@ class Query:
 
     def all(self, name: str) -> tuple[str, ...]:
         """Every value of `name`, in order."""
-        return tuple(value for known, value in self.pairs if known == name)
+        return tuple(value for known, value in self.meant if known == name)
 
     def __contains__(self, name: object) -> bool:
         return name in self.by_name
@@ -113,34 +110,37 @@ def parse_query(query_string: bytes) -> Query | Refusal:
         return _NO_QUERY
     if len(query_string) > MAX_QUERY_BYTES:
         return error(Code.INVALID_URI, "The query string is too long.")
-    pairs: list[tuple[str, str]] = []
+    by_name: dict[str, str] = {}
+    meant: list[tuple[str, str]] = []
+    twice: str | None = None
+    count = 0
     try:
         for piece in query_string.decode("utf-8").split("&"):
             if not piece:
                 continue
+            count += 1
             name, _, value = piece.partition("=")
-            if "%" in piece or "+" in piece:
+            is_signature = name in SIGNATURE_PARAMETERS
+            if not is_signature and ("%" in piece or "+" in piece):
                 if BAD_ESCAPE.search(piece.encode("utf-8")):
                     return error(Code.INVALID_URI, "The query string has a malformed percent escape.")
                 name, value = _decode_form(name), _decode_form(value)
-            pairs.append((name, value))
+                is_signature = name in SIGNATURE_PARAMETERS
+            if name not in by_name:
+                by_name[name] = "" if is_signature else value
+            elif twice is None and name not in REPEATABLE:
+                twice = name
+            if not is_signature:
+                meant.append((name, value))
     except UnicodeDecodeError:
         return error(Code.INVALID_URI, "The query string is not UTF-8.")
-    if len(pairs) > MAX_QUERY_PAIRS:
+    if count > MAX_QUERY_PAIRS:
         return error(Code.INVALID_URI, "The query string has too many parameters.")
-    by_name = dict(pairs)
-    if len(by_name) != len(pairs):
-        by_name.clear()
-        for name, value in pairs:
-            if name in by_name and name not in REPEATABLE:
-                return error(
-                    Code.INVALID_ARGUMENT, "A query parameter is given twice.", ArgumentName=name[:256]
-                )
-            by_name.setdefault(name, value)
+    if twice is not None:
+        return error(Code.INVALID_ARGUMENT, "A query parameter is given twice.", ArgumentName=twice[:256])
     if _NUL in query_string or query_string.find(b"%00") >= 0:
         return error(Code.INVALID_URI, "The query string has a NUL character.")
-    meant = [pair for pair in pairs if pair[0] not in SIGNATURE_PARAMETERS]
-    return Query(tuple(pairs), by_name, tuple(meant))
+    return Query(by_name, tuple(meant))
 
 
 _NO_QUERY: Final = Query()

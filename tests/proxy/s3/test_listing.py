@@ -64,7 +64,7 @@ def parsed(operation: str, raw: str) -> Listing:
 def asked(listing: Listing, prefix: str = PREFIX) -> dict[str, str]:
     found = listing.node_query(prefix, unseal)
     assert isinstance(found, bytes), found
-    return dict(query(found.decode()).pairs)
+    return dict(query(found.decode()).meant)
 
 
 @pytest.mark.parametrize(
