@@ -71,6 +71,7 @@ def test_what_failed_is_not_tried_again_by_itself(cache: Path) -> None:
 
 
 def test_the_last_used_are_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "_KEPT", 3)
     sources = compiled.read_sources()
     made = []
     for number in range(5):
