@@ -101,7 +101,8 @@ def _count(figures: list[str], requests: int, compiled: str) -> dict[str, Counts
                     _send(request, connections, requests)
                     _tell(control, "-i", "off", worker)
                 _tell(control, "--dump", worker)
-                (dump,) = folder.glob("dump*")
+                # The file of the name itself is for the end; each dump on the way adds a number.
+                (dump,) = folder.glob("dump.*")
                 with dump.open(errors="replace") as lines:
                     counted[figure] = callgrind.read(lines)
                 dump.unlink()
