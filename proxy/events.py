@@ -11,22 +11,42 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _escape
-from typing import NamedTuple
+from typing import Final
 
 from proxy.call import Call, Headers, header
 from quota.wire import Wire
 
 
-class Event(NamedTuple):
+class Event:
     """One change: `name` as S3's (`s3:ObjectCreated:Put`), `time` in RFC 3339; `size` in bytes, -1 when unknown."""
 
-    name: str
-    key: str
-    time: str
-    size: int
-    etag: str
-    version_id: str
-    sequencer: str
+    __slots__ = (
+        "etag",
+        "key",
+        "name",
+        "sequencer",
+        "size",
+        "time",
+        "version_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        time: str,
+        size: int,
+        etag: str,
+        version_id: str,
+        sequencer: str,
+    ) -> None:
+        self.name: Final = name
+        self.key: Final = key
+        self.time: Final = time
+        self.size: Final = size
+        self.etag: Final = etag
+        self.version_id: Final = version_id
+        self.sequencer: Final = sequencer
 
     def encode(self) -> str:
         """Return the event as a JSON array, which is how it goes through Redis."""

@@ -11,7 +11,6 @@ import structlog
 import sigv4
 from proxy import denials
 from proxy.authentication import REDIS_GONE, authenticate, of_signature
-from proxy.bodies import NoRoom
 from proxy.call import Answer, Call, ClientGone, Receive, Scope
 from proxy.fair_share import FairShare
 from proxy.guard import current_guard
@@ -28,6 +27,7 @@ from proxy.s3.target import parse_target
 from proxy.s3.via import LOOP
 from proxy.server import ClientDisconnected
 from proxy.upstream import ConnectError, ConnectTimeout, PoolTimeout, UpstreamError
+from proxy.whole_bodies import NoRoom
 from proxy.worker import Worker
 from quota.gate import GateUnavailable
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from quota import Denial, DenialCode, Outcome, Settlement
 from quota.gate import Gate, GateUnavailable, Stake
@@ -24,11 +24,21 @@ _LAST_PAUSE: Final = 0.1
 _PATIENCE: Final = 30.0
 
 
-class Base(NamedTuple):
+class Base:
     """What a key holds: bytes and objects (0 or 1)."""
 
-    bytes: int
-    objects: int
+    __slots__ = (
+        "bytes",
+        "objects",
+    )
+
+    def __init__(
+        self,
+        bytes: int,
+        objects: int,
+    ) -> None:
+        self.bytes: Final = bytes
+        self.objects: Final = objects
 
 
 class Denied(Exception):
@@ -157,7 +167,7 @@ class Mutation:
             raise RuntimeError("the change has ended already")
         self.released = True
         if self._stake is not None:
-            self._gate.released[self._hold] = self._stake._replace(size=max(0, self.size))
+            self._gate.released[self._hold] = self._stake.of_size(max(0, self.size))
 
     def not_sent(self) -> None:
         """The final byte did not go after all: the connection failed before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 
 class Permission(IntEnum):
@@ -129,18 +129,36 @@ class Outcome(StrEnum):
     LOOK = "look"
 
 
-class Settlement(NamedTuple):
+class Settlement:
     """The end of one hold.
 
     `base_bytes` is -1 when the member did not read the base; `bytes` and `objects` are what the node holds by it.
     """
 
-    hold: str
-    outcome: Outcome
-    base_bytes: int = -1
-    base_objects: int = 0
-    bytes: int = 0
-    objects: int = 0
+    __slots__ = (
+        "base_bytes",
+        "base_objects",
+        "bytes",
+        "hold",
+        "objects",
+        "outcome",
+    )
+
+    def __init__(
+        self,
+        hold: str,
+        outcome: Outcome,
+        base_bytes: int = -1,
+        base_objects: int = 0,
+        bytes: int = 0,
+        objects: int = 0,
+    ) -> None:
+        self.hold: Final = hold
+        self.outcome: Final = outcome
+        self.base_bytes: Final = base_bytes
+        self.base_objects: Final = base_objects
+        self.bytes: Final = bytes
+        self.objects: Final = objects
 
 
 def text(value: Any) -> str:

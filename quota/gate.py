@@ -43,17 +43,45 @@ class GateUnavailable(Exception):
     """Redis is gone or paused: nothing can be decided, so nothing may pass."""
 
 
-class Stake(NamedTuple):
+class Stake:
     """What a hold stands for, so that it can be told to a state that does not know it. Sizes in bytes."""
 
-    workspace: str
-    kind: str
-    key: bytes
-    upload: str = ""
-    part: int = 0
-    version: str = ""
-    size: int = 0
-    objects: int = 0
+    __slots__ = (
+        "key",
+        "kind",
+        "objects",
+        "part",
+        "size",
+        "upload",
+        "version",
+        "workspace",
+    )
+
+    def __init__(
+        self,
+        workspace: str,
+        kind: str,
+        key: bytes,
+        upload: str = "",
+        part: int = 0,
+        version: str = "",
+        size: int = 0,
+        objects: int = 0,
+    ) -> None:
+        self.workspace: Final = workspace
+        self.kind: Final = kind
+        self.key: Final = key
+        self.upload: Final = upload
+        self.part: Final = part
+        self.version: Final = version
+        self.size: Final = size
+        self.objects: Final = objects
+
+    def of_size(self, size: int) -> Stake:
+        """The same of `size` bytes."""
+        return Stake(
+            self.workspace, self.kind, self.key, self.upload, self.part, self.version, size, self.objects
+        )
 
 
 class Gate:

@@ -53,6 +53,7 @@ PROXY: Final = (
     "proxy.s3.headers",
     "proxy.s3.names",
     "proxy.s3.operations",
+    "proxy.s3.payload",
     "proxy.s3.plan",
     "proxy.s3.target",
     "proxy.server.cycle",
@@ -66,6 +67,7 @@ PROXY: Final = (
     "proxy.upstream.origin",
     "proxy.upstream.pool",
     "proxy.upstream.transport",
+    "proxy.whole_bodies",
 )
 #: All of them, compiled together: a call from one to another is then a call of C.
 HOT: Final = SIGV4 + QUOTA + PROXY

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import parse_qs, unquote
 
-from proxy import bodies
+from proxy import whole_bodies
 from proxy.authentication import REDIS_GONE
 from proxy.call import Answer, Call, Headers, Receive, Scope, header
 from proxy.handler import Handler
@@ -111,7 +111,7 @@ class LinkHandler(Handler):
         ):
             try:
                 call.presented = UNSIGNED
-                body = await bodies.whole(call, _FORM_BYTES)
+                body = await whole_bodies.whole(call, _FORM_BYTES)
             except SigV4Error:
                 return error(Code.INVALID_REQUEST, "That is too much for a password.")
             given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy import bodies, denials
+from proxy import denials, whole_bodies
 from proxy.admission import admit_change, admit_read
 from proxy.call import XML, Answer, Call, header
 from proxy.events import make_event, tell
@@ -111,8 +111,8 @@ async def delete_objects(call: Call) -> Answer | S3Error:
                 b"POST",
                 b"/" + route.bucket.encode("ascii"),
                 b"delete=",
-                [(b"content-md5", bodies.md5(document)), (b"content-type", b"application/xml")],
-                payload_sha256=bodies.sha256(document),
+                [(b"content-md5", whole_bodies.md5(document)), (b"content-type", b"application/xml")],
+                payload_sha256=whole_bodies.sha256(document),
                 body=document,
             )
         except UpstreamError as failure:

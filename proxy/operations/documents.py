@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy import bodies
+from proxy import whole_bodies
 from proxy.admission import admit_read
 from proxy.call import Answer, Call
 from proxy.events import tell
@@ -32,7 +32,7 @@ async def whole_document(call: Call, *, digest_required: bool = False) -> bytes 
 
     Raises `SigV4Error` where the signature says another thing. `digest_required` as DeleteObjects has it.
     """
-    body = await bodies.whole(call, call.plan.document_bytes)
+    body = await whole_bodies.whole(call, call.plan.document_bytes)
     headers = header_map(call.headers)
     if isinstance(headers, Refusal):
         return headers
@@ -119,7 +119,7 @@ async def _ask(
 ) -> Exchange:
     plan, nodes, route = call.plan, call.worker.nodes, call.admitted.route
     node = await nodes.find(route.node)
-    about = [(b"content-md5", bodies.md5(body)), (b"content-type", b"application/xml")] if body else []
+    about = [(b"content-md5", whole_bodies.md5(body)), (b"content-type", b"application/xml")] if body else []
     call.check()
     return await nodes.request(
         node,
@@ -127,6 +127,6 @@ async def _ask(
         path_of(route, plan.key, plan.raw_key),
         plan.node_query(),
         [*headers, *about],
-        payload_sha256=bodies.sha256(body),
+        payload_sha256=whole_bodies.sha256(body),
         body=body or None,
     )

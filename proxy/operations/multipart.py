@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from proxy import bodies, denials
+from proxy import denials, whole_bodies
 from proxy.admission import admit_change, admit_read
 from proxy.call import XML, Answer, Call
 from proxy.events import tell
@@ -125,7 +125,7 @@ async def complete_upload(call: Call) -> Answer | S3Error:
         if refusal is not None:
             return refusal
         mutation.start_reading()
-        parts = read_complete(await bodies.whole(call, plan.document_bytes))
+        parts = read_complete(await whole_bodies.whole(call, plan.document_bytes))
         if isinstance(parts, Refusal):
             return parts
         size = await mutation.take_size(0, 1, tuple(part.number for part in parts))
@@ -141,7 +141,7 @@ async def complete_upload(call: Call) -> Answer | S3Error:
                 path_of(route, plan.key, plan.raw_key),
                 plan.node_query(upload.node_upload_id),
                 [*plan.headers, (b"content-type", b"application/xml")],
-                payload_sha256=bodies.sha256(document),
+                payload_sha256=whole_bodies.sha256(document),
                 body=document,
             )
         except UpstreamError as failure:

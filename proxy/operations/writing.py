@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import sigv4
-from proxy import bodies
+from proxy import bodies, whole_bodies
 from proxy.admission import admit_change
 from proxy.call import Answer, Call
 from proxy.events import tell
@@ -101,7 +101,7 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
     await mutation.ensure_room()
     node = await worker.nodes.find(call.admitted.route.node)
     length = plan.decoded_length or 0
-    if length <= bodies.SMALL:
+    if length <= whole_bodies.SMALL:
         # Most of these bodies are here already: there is nothing to read the base beside.
         return await _store_small(call, mutation, node, path, query)
     mutation.start_reading()
@@ -124,7 +124,9 @@ async def store(call: Call, mutation: Mutation, path: bytes, query: bytes) -> Ex
 
 async def _store_small(call: Call, mutation: Mutation, node: Node, path: bytes, query: bytes) -> Exchange:
     presented = call.presented
-    body = await bodies.whole(call, bodies.SMALL + 64 * 1024, is_hashed_here=not node.checks_payload)
+    body = await whole_bodies.whole(
+        call, whole_bodies.SMALL + 64 * 1024, is_hashed_here=not node.checks_payload
+    )
     if len(body) != (call.plan.decoded_length or 0):
         raise sigv4.IncompleteBody
     headers = [*call.plan.headers]
@@ -147,7 +149,7 @@ def _streamed(
 ) -> tuple[list[tuple[bytes, bytes]], str, AsyncIterator[bytes | Rest]]:
     presented = call.presented
     headers = [*call.plan.headers]
-    decoder = bodies.decoder_of(call, length)
+    decoder = whole_bodies.decoder_of(call, length)
     if decoder is None:
         headers.append((b"content-length", b"%d" % length))
         hasher = None

@@ -49,7 +49,8 @@ class NodePlace:
         self.entries, self.parts = node.entries, node.parts
 
     async def look(self, key: str) -> tuple[int, int]:
-        return tuple(await self.node.look(key))  # type: ignore[return-value]
+        found = await self.node.look(key)
+        return found.bytes, found.objects
 
 
 class Killed(Exception):

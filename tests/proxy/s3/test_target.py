@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.s3.errors import S3Error
 from proxy.s3.target import (
     MAX_KEY_BYTES,
+    SIGNATURE_PARAMETERS,
     Query,
     Target,
     decode_key,
@@ -207,6 +208,5 @@ def test_a_query_is_read_as_it_was_written(pairs: list[tuple[str, str]]) -> None
         return
     found = parse_query(written)
     if isinstance(found, Query):
-        assert sorted(found.meant) == sorted(pair for pair in pairs if pair != ("", "")) or any(
-            not name for name, _ in pairs
-        )
+        meant = [pair for pair in pairs if pair != ("", "") and pair[0] not in SIGNATURE_PARAMETERS]
+        assert sorted(found.meant) == sorted(meant) or any(not name for name, _ in pairs)
