@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import string
 from base64 import b32encode
+from random import getrandbits
 from typing import Final, Literal
 
 _LOWER: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -24,8 +24,10 @@ def new_id() -> str:
 
 
 def new_hold() -> str:
-    """Return the id of a hold: 80 random bits in hex. It is no secret, and made for every change."""
-    return os.urandom(10).hex()
+    """Return the id of a hold: 80 random bits in hex. No secret: it only has to be another one for each change, in
+    every process (a fork seeds its own).
+    """
+    return format(getrandbits(80), "020x")
 
 
 def new_access_key_id(kind: CredentialKind) -> str:

@@ -31,7 +31,32 @@ _LAST_BACKOFF: Final = 1.0
 _MOST_IN_FLIGHT: Final = 20_000
 _NOTHING: Final = object()
 
-_pack: Final = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
+#: How a string of each length begins, as far as lengths are common.
+_BEGINNINGS: Final = tuple(b"$%d\r\n" % size for size in range(1024))
+
+
+def encode(command: Sequence[Argument]) -> bytes:
+    """Return a command as it is sent: an array of strings (https://valkey.io/topics/protocol). Text is UTF-8;
+    UnicodeEncodeError where it has none.
+    """
+    return b"*%d\r\n%b" % (len(command), _encode_items(command))
+
+
+def _encode_items(items: Sequence[Argument]) -> bytes:
+    # Compiled, this takes half the time of hiredis' own, which looks at each item in more ways.
+    parts: list[bytes] = []
+    for item in items:
+        if isinstance(item, str):
+            data = item.encode()
+        elif isinstance(item, bytes):
+            data = item
+        else:
+            data = b"%d" % item
+        size = len(data)
+        parts.append(_BEGINNINGS[size] if size < 1024 else b"$%d\r\n" % size)
+        parts.append(data)
+        parts.append(b"\r\n")
+    return b"".join(parts)
 
 
 class WireError(Exception):
@@ -245,21 +270,21 @@ class Wire:
         link = self._link
         if link is None:
             raise WireClosed("there is no connection to Redis")
-        return await link.send(_pack(args))
+        return await link.send(encode(args))
 
     def tell(self, *args: Argument) -> None:
         """Send one command and do not wait for its reply; where there is no connection, or an error, nothing
         happens.
         """
         if self._link is not None:
-            self._link.tell(_pack(args))
+            self._link.tell(encode(args))
 
     async def evalsha(self, sha: str, keys: Sequence[bytes | str], args: Sequence[Argument]) -> Any:
         """Run a script that Redis has loaded; errors as for `execute`."""
         link = self._link
         if link is None:
             raise WireClosed("there is no connection to Redis")
-        return await link.send(_pack(("EVALSHA", sha, len(keys), *keys, *args)))
+        return await link.send(encode(("EVALSHA", sha, len(keys), *keys, *args)))
 
     async def call(self, name: str, keys: Sequence[bytes | str], args: Sequence[Argument]) -> Any:
         """Run a registered script; where Redis has lost it, load it and try once more. Errors as for
@@ -276,7 +301,7 @@ class Wire:
                 raise
         _, source = self._scripts[name]
         # Pipelined on the same connection, so nothing can come between the two.
-        loaded = link.send(_pack(("SCRIPT", "LOAD", source)))
+        loaded = link.send(encode(("SCRIPT", "LOAD", source)))
         again = link.send(command)
         await loaded
         return await again
@@ -288,9 +313,9 @@ class Wire:
         if known is None or known[0] is not keys:
             sha, _ = self._scripts[name]
             fixed = ("EVALSHA", sha, len(keys), *keys)
-            known = (keys, b"*%d\r\n" % (len(fixed) + count) + _items(_pack(fixed)))
+            known = (keys, b"*%d\r\n%b" % (len(fixed) + count, _encode_items(fixed)))
             self._calls[name, count] = known
-        return known[1] + _items(_pack(tuple(args)))
+        return known[1] + _encode_items(args)
 
     async def _keep_connected(self) -> None:
         backoff = _FIRST_BACKOFF
@@ -351,7 +376,7 @@ class Wire:
         commands += [("SCRIPT", "LOAD", source) for _, source in self._scripts.values()]
         # PING is refused while Redis still loads its data; INFO is not.
         commands += [("PING",), ("INFO", "server")]
-        replies = [link.send(_pack(command)) for command in commands]
+        replies = [link.send(encode(command)) for command in commands]
         for reply in replies:
             info = await reply
         for line in info.splitlines():
@@ -364,11 +389,6 @@ class Wire:
             self._link = None
             if self._on_lost is not None:
                 self._on_lost()
-
-
-def _items(command: bytes) -> bytes:
-    """Return an encoded command without the number of its items in front."""
-    return command[command.index(b"\n") + 1 :]
 
 
 def _unreachable(error: OSError) -> WireClosed:

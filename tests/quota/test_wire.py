@@ -12,9 +12,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from quota.wire import Wire, WireClosed, WireError, WireReplyError, WireTimeout
+from quota.wire import Argument, Wire, WireClosed, WireError, WireReplyError, WireTimeout, encode
 from quota.wire_address import WireAddress
 from tests.certificates import make_certificate
 from tests.servers import Valkey
@@ -276,3 +279,19 @@ def test_urls(url: str, expected: WireAddress) -> None:
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="Redis"):
         WireAddress.parse(url)
+
+
+@given(
+    st.lists(
+        st.text() | st.binary() | st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3000).map(bytes),
+        min_size=1,
+    )
+)
+def test_commands_are_encoded_as_hiredis_does(command: list[Argument]) -> None:
+    try:
+        expected = hiredis.pack_command(tuple(command))
+    except UnicodeEncodeError:
+        with pytest.raises(UnicodeEncodeError):
+            encode(command)
+        return
+    assert encode(command) == expected
