@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def _count(figures: list[str], requests: int, compiled: str) -> dict[str, Counts]:
-    control = programs.find("callgrind_control")
+    control = programs.find("callgrind_control", package="valgrind")
     counted = {}
     with tempfile.TemporaryDirectory(prefix="wio-bench-") as name:
         folder = Path(name)
