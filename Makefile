@@ -58,7 +58,7 @@ bench-check: $(VENV)/.ready-dev ## Say what costs more than bench/budget.toml al
 	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench --check $(ARGS)
 	@if command -v valgrind >/dev/null; then \
-	  $(BIN)/python -m bench.instructions --check $(filter get head put,$(ARGS)); \
+	  $(BIN)/python -m bench.instructions --check $(filter get head put list,$(ARGS)); \
 	else echo "Instructions are not counted: valgrind is missing (apt-get install valgrind)." >&2; fi
 
 lock: $(VENV)/.ready-dev ## Resolve the dependencies anew into the lock files
