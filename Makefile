@@ -53,10 +53,13 @@ bench: $(VENV)/.ready-dev ## Measure the gate beside MinIO, nginx and versitygw 
 	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-check: $(VENV)/.ready-dev ## Say what costs more than bench/budget.toml allows
+bench-check: $(VENV)/.ready-dev ## Say what costs more than bench/budget.toml allows (instructions with valgrind)
 	@$(BIN)/python -m broker.stack.binaries minio >/dev/null
 	@$(BIN)/python -m proxy.compiled
 	@$(BIN)/python -m bench --check $(ARGS)
+	@if command -v valgrind >/dev/null; then \
+	  $(BIN)/python -m bench.instructions --check $(filter get head put list,$(ARGS)); \
+	else echo "Instructions are not counted: valgrind is missing (apt-get install valgrind)." >&2; fi
 
 lock: $(VENV)/.ready-dev ## Resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \

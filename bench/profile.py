@@ -44,7 +44,7 @@ STEPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ("relay", "relay_small", "Call.answer"),
     ),
     "settle": ("the hold ended (writes only): `proxy/mutation.py`", ("Mutation.", "settled")),
-    "log": ("metrics, access log, audit", ("Handler._record", "AccessLog.", "Audit.")),
+    "log": ("metrics, access log, audit", ("Handler._record", "AccessLog.", "AuditTrail.")),
     "server": ("the request read and parsed: `proxy/server/protocol.py`", ("WioHttpProtocol.data_received",)),
     "handler": (
         "what is left of the handler: `proxy/handler.py`, `proxy/call.py`, `proxy/operations/`",

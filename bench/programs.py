@@ -18,11 +18,11 @@ class ProgramMissing(Exception):
     """A program is not there; `str()` says how to get it."""
 
 
-def find(name: str) -> Path:
-    """Return the path of a program of Debian's. Raises `ProgramMissing`."""
+def find(name: str, *, package: str | None = None) -> Path:
+    """Return the path of a program of Debian's, whose package has its name or another. Raises `ProgramMissing`."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if found is None:
-        raise ProgramMissing(f"{name} is missing; on Debian and Ubuntu: apt-get install {name}")
+        raise ProgramMissing(f"{name} is missing; on Debian and Ubuntu: apt-get install {package or name}")
     return Path(found)
 
 
