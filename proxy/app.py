@@ -54,11 +54,14 @@ class ProxyApp:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                failure: str | None = None
                 try:
                     await self._worker.start()
                 except Exception as error:
                     log.exception("startup_failed")
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    failure = str(error)
+                if failure is not None:
+                    await send({"type": "lifespan.startup.failed", "message": failure})
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:

@@ -21,9 +21,9 @@ Release = Callable[[], Awaitable[None]]
 
 async def received(call: Call) -> AsyncIterator[bytes]:
     """Yield the body as the client sends it. Raises `ClientGone` when it stops before the end."""
-    more = True
+    receive, more = call.receive, True
     while more:
-        piece, more = await next_piece(call)
+        piece, more = await next_piece(call, receive)
         if piece:
             yield piece
 

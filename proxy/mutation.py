@@ -55,7 +55,7 @@ Look = Callable[[], Awaitable[Base]]
 class Mutation:
     """A member of a key's group. `look` reads what the key holds at the node now.
 
-    `duty` is what admit answered. Use as `async with`: leaving without an outcome settles as *none* before
+    `duty` is what admit answered. Use as `with`: leaving without an outcome settles as *none* before
     `released`, and as *doubt* after.
     """
 
@@ -208,10 +208,10 @@ class Mutation:
         self.is_orphan = result == "orphan"
         return result
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._ended:
             return
         self._ended = True

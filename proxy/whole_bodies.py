@@ -7,7 +7,7 @@ import hashlib
 from typing import Final
 
 import sigv4
-from proxy.call import Call, ClientGone
+from proxy.call import Call, ClientGone, Receive
 
 #: Bodies up to this many bytes are read whole, so that head and body go out in one write.
 SMALL: Final = 64 * 1024
@@ -17,12 +17,13 @@ class NoRoom(Exception):
     """The worker reads as many documents whole as it may."""
 
 
-async def next_piece(call: Call) -> tuple[bytes, bool]:
+async def next_piece(call: Call, receive: Receive) -> tuple[bytes, bool]:
     """Wait for the next piece of the body, which may be empty; return it, and whether there is more.
 
+    `receive` is the call's own from before the body was begun: who takes a body apart puts another in its place.
     Raises `ClientGone` when the client stops before the end, or the request may not move another byte.
     """
-    message = await call.receive()
+    message = await receive()
     if message["type"] != "http.request":
         raise ClientGone
     call.check()
@@ -65,9 +66,9 @@ async def whole(call: Call, limit: int, *, is_hashed_here: bool = True) -> bytes
     decoder = decoder_of(call, presented.decoded_length or 0)
     parts: list[bytes] = []
     size = 0
-    more = True
+    receive, more = call.receive, True
     while more:
-        piece, more = await next_piece(call)
+        piece, more = await next_piece(call, receive)
         decoded = [piece] if decoder is None else [bytes(view) for view in decoder.feed(piece)]
         size += sum(map(len, decoded))
         if size > limit:

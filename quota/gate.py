@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -279,14 +280,12 @@ class Gate:
                     one.bytes,
                     one.objects,
                 )
-            try:
+            reply = None
+            with contextlib.suppress(GateUnavailable):
                 reply = await self.run("settle", *args)
-            except GateUnavailable:
+            if reply is None or denial(reply) is not None:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
-                continue
-            if denial(reply) is not None:
-                await asyncio.sleep(pause)
                 continue
             pause = 0.05
             again = []

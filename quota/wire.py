@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import hiredis
 
+from quota.waiting import within
 from quota.wire_address import WireAddress
 
 #: What a command is made of; integers go as decimal digits.
@@ -347,16 +348,9 @@ class Wire:
             first.exception()
 
     async def _open(self) -> _Link:
-        loop = asyncio.get_running_loop()
-        link = _Link(loop, self._timeout, self._forget)
-        address = self._address
+        link = _Link(asyncio.get_running_loop(), self._timeout, self._forget)
         try:
-            async with asyncio.timeout(self._timeout):
-                if address.path is not None:
-                    await loop.create_unix_connection(lambda: link, address.path)
-                else:
-                    await loop.create_connection(lambda: link, address.host, address.port, ssl=address.tls)
-                run_id = await self._greet(link)
+            run_id = await within(self._timeout, self._reach(link))
             if self._on_connect is not None:
                 self._on_connect(run_id)
         except TimeoutError:
@@ -370,6 +364,14 @@ class Wire:
             raise WireClosed("the connection to Redis was lost")
         self._link = link
         return link
+
+    async def _reach(self, link: _Link) -> str:
+        loop, address = asyncio.get_running_loop(), self._address
+        if address.path is not None:
+            await loop.create_unix_connection(lambda: link, address.path)
+        else:
+            await loop.create_connection(lambda: link, address.host, address.port, ssl=address.tls)
+        return await self._greet(link)
 
     async def _greet(self, link: _Link) -> str:
         commands: list[tuple[str, ...]] = [*self._address.greeting, ("CLIENT", "SETNAME", self._client_name)]

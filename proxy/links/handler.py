@@ -28,6 +28,7 @@ from proxy.s3.target import Query, Target, encode_key, key_problem, parse_query
 from proxy.worker import Worker
 from quota import Denial, Outcome
 from quota.gate import GateUnavailable
+from quota.waiting import afterwards
 from sigv4 import SigV4Error
 
 _CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
@@ -171,13 +172,13 @@ class LinkHandler(Handler):
                 return USED_UP
         save = "download" in parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         call.dress = as_file(key.rpartition("/")[2], save=save)
-        try:
-            answer = await self.carry_out(call, read_object)
-        finally:
+
+        async def give_back() -> None:
             if counts and not call.bytes_out and call.status != 200:
                 # Nothing was fetched, because nothing is there, or because they have it already.
                 await gate.count_link(link.id, "d", -1)
-        return answer
+
+        return await afterwards(self.carry_out(call, read_object), give_back)
 
     async def _list(self, call: Call, link: Link, bucket: str, below: str) -> Answer | S3Error:
         prefix = link.key + below
@@ -234,11 +235,12 @@ class LinkHandler(Handler):
             return GONE
         if not counted.is_counted:
             return FULL
-        try:
-            answer = await self.carry_out(call, put_object)
-        finally:
+
+        async def give_back() -> None:
             if call.mutation is None or call.mutation.outcome is Outcome.NONE:
                 await gate.count_link(link.id, "b", -size)
+
+        answer = await afterwards(self.carry_out(call, put_object), give_back)
         if not isinstance(answer, Answer):
             # How long a key may be tells how long the prefix before it is.
             return NAME_TOO_LONG if answer is not None and answer.code == "KeyTooLongError" else answer

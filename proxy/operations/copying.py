@@ -43,7 +43,7 @@ async def copy_object(call: Call) -> Answer | S3Error:
     mutation = await admit_change(call, "copy", look_now, size=-1, objects=1)
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         route = call.admitted.route
         problem = physical_problem(route.prefix, plan.key)
         if problem is not None:
@@ -74,7 +74,7 @@ async def upload_part_copy(call: Call) -> Answer | S3Error:
     )
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         refusal = belongs(call, upload)
         if refusal is not None:
             return refusal

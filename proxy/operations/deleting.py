@@ -31,7 +31,7 @@ async def delete_object(call: Call) -> Answer | S3Error:
     mutation = await admit_change(call, "delete", look_now, size=0, objects=0, version=plan.version_id or "")
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         route = call.admitted.route
         problem = physical_problem(route.prefix, plan.key) or _version_problem(call, plan.version_id)
         if problem is not None:

@@ -119,7 +119,7 @@ async def complete_upload(call: Call) -> Answer | S3Error:
     mutation = await admit_change(call, "complete", look_now, size=-1, objects=1, upload=upload)
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         route = call.admitted.route
         refusal = belongs(call, upload)
         if refusal is not None:

@@ -64,7 +64,7 @@ async def _store(call: Call, form: Form, uploaded: FormObject) -> Answer | S3Err
     mutation = await admit_change(call, "put", look_now, size=form.length, objects=1)
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         route = call.admitted.route
         problem = physical_problem(route.prefix, plan.key)
         if problem is not None:

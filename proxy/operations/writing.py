@@ -33,7 +33,7 @@ async def put_object(call: Call) -> Answer | S3Error:
     mutation = await admit_change(call, "put", look_now, size=plan.adds_bytes, objects=1)
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         route = call.admitted.route
         problem = physical_problem(route.prefix, plan.key)
         if problem is not None:
@@ -62,7 +62,7 @@ async def upload_part(call: Call) -> Answer | S3Error:
     )
     if isinstance(mutation, S3Error):
         return mutation
-    async with mutation:
+    with mutation:
         refusal = belongs(call, upload)
         if refusal is not None:
             return refusal

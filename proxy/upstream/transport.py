@@ -15,6 +15,7 @@ from proxy.upstream.exchange import BodyFeed, Exchange, StaleConnection
 from proxy.upstream.head import encode_head
 from proxy.upstream.origin import Limits, Origin, Timeouts
 from proxy.upstream.pool import Pool
+from quota.waiting import afterwards, within
 
 #: Seconds between looks at deadlines, and so how late one may be met.
 _SWEEP_SECONDS: Final = 0.1
@@ -69,46 +70,54 @@ class Upstream:
         """
         loop = self._loop or self._start()
         head, length = encode_head(origin, method, target, headers, body)
-        feed: BodyFeed | None = None
-        if body is None:
-            whole = head
-        elif isinstance(body, bytes):
-            whole = head + body
-        else:
-            feed = BodyFeed(body, length)
-        try:
-            is_second = False
-            while True:
-                pool = self._pools.get(origin) or self._make_pool(origin)
-                connection = None if is_second else pool.take()
-                if connection is None:
-                    connection = await pool.acquire(timeouts, fresh=is_second)
-                is_reused = connection.is_reused
-                exchange = Exchange(loop, connection, method, timeouts, self._limits.buffer_bytes)
-                try:
-                    if on_start is not None:
-                        on_start(exchange)
-                    if feed is None:
-                        exchange.send_whole(whole)
-                    else:
-                        await exchange.send_streamed(head, feed)
-                    await exchange.await_head()
-                except StaleConnection:
-                    exchange.abort()
-                    if is_second:
-                        raise ConnectError("the node closes every connection at once") from None
-                except RemoteProtocolError:
-                    if is_second or not is_reused or feed is not None or not exchange.is_repeatable:
-                        raise
-                except BaseException:
-                    exchange.abort()
-                    raise
+        if body is None or isinstance(body, bytes):
+            return await self._attempt(
+                loop, origin, method, head + body if body else head, None, timeouts, on_start
+            )
+        feed = BodyFeed(body, length)
+        work = self._attempt(loop, origin, method, head, feed, timeouts, on_start)
+        return await afterwards(work, feed.aclose)
+
+    async def _attempt(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        origin: Origin,
+        method: bytes,
+        head: bytes,
+        feed: BodyFeed | None,
+        timeouts: Timeouts,
+        on_start: Callable[[Exchange], None] | None,
+    ) -> Exchange:
+        """Send once, or twice where that does no harm. Without a feed `head` is the whole request."""
+        is_second = False
+        while True:
+            pool = self._pools.get(origin) or self._make_pool(origin)
+            connection = None if is_second else pool.take()
+            if connection is None:
+                connection = await pool.acquire(timeouts, fresh=is_second)
+            is_reused = connection.is_reused
+            exchange = Exchange(loop, connection, method, timeouts, self._limits.buffer_bytes)
+            try:
+                if on_start is not None:
+                    on_start(exchange)
+                if feed is None:
+                    exchange.send_whole(head)
                 else:
-                    return exchange
-                is_second = True
-        finally:
-            if feed is not None:
-                await feed.aclose()
+                    await exchange.send_streamed(head, feed)
+                await exchange.await_head()
+            except StaleConnection:
+                exchange.abort()
+                if is_second:
+                    raise ConnectError("the node closes every connection at once") from None
+            except RemoteProtocolError:
+                if is_second or not is_reused or feed is not None or not exchange.is_repeatable:
+                    raise
+            except BaseException:
+                exchange.abort()
+                raise
+            else:
+                return exchange
+            is_second = True
 
     async def aclose(self) -> None:
         """Close all connections; what is under way fails with `Aborted`. No exchange may begin afterwards."""
@@ -154,14 +163,14 @@ class Upstream:
         connection = Connection(loop, self._limits, pool.release, forget)
         is_tls = origin.scheme == "https"
         try:
-            async with asyncio.timeout(timeouts.connect):
-                await loop.create_connection(
-                    lambda: connection,
-                    origin.address or origin.host,
-                    origin.port,
-                    ssl=self._make_ssl_context() if is_tls else None,
-                    server_hostname=origin.host if is_tls else None,
-                )
+            connecting = loop.create_connection(
+                lambda: connection,
+                origin.address or origin.host,
+                origin.port,
+                ssl=self._make_ssl_context() if is_tls else None,
+                server_hostname=origin.host if is_tls else None,
+            )
+            await within(timeouts.connect, connecting)
         except BaseException as error:
             connection.abort()
             if isinstance(error, TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from pathlib import Path
@@ -138,3 +139,19 @@ def test_the_lists_name_modules() -> None:
     assert not set(HOT) & LEFT_OUT.keys()
     for name in (*HOT, *LEFT_OUT):
         assert (ROOT / f"{name.replace('.', '/')}.py").is_file(), name
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_coroutine_of_a_hot_module_waits_while_an_error_is_on_its_way(name: str) -> None:
+    # See quota/waiting.py: the next call of the same coroutine could end with that error.
+    source = Path(__file__).parents[2] / f"{name.replace('.', '/')}.py"
+    waits = (ast.Await, ast.Yield, ast.AsyncFor, ast.AsyncWith)
+    for function in ast.walk(ast.parse(source.read_text())):
+        if not isinstance(function, ast.AsyncFunctionDef):
+            continue
+        for node in ast.walk(function):
+            assert not isinstance(node, ast.AsyncWith), f"{source.name}:{node.lineno}"
+            if isinstance(node, ast.Try):
+                late = [*node.finalbody, *(line for handler in node.handlers for line in handler.body)]
+                for found in (one for line in late for one in ast.walk(line)):
+                    assert not isinstance(found, waits), f"{source.name}:{node.lineno}"

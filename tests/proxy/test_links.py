@@ -305,6 +305,19 @@ def test_a_drop_box(gate: Gate, http: httpx.Client) -> None:
     assert http.put(link.url("/drop/c"), content=b"c" * 20_000).status_code == 413
 
 
+def test_a_file_of_many_pieces_arrives_whole(gate: Gate, http: httpx.Client) -> None:
+    link = Made(gate, "large/", mode="upload", workspace="wsinbox")
+    content = bytes(range(256)) * 12_000
+    sent = [
+        http.post(link.url("/large/"), files={"file": ("form.bin", content)}),
+        http.put(link.url("/large/put.bin"), content=content),
+    ]
+    for reply in sent:
+        assert reply.status_code in (200, 201), reply.text
+        found = gate.client().get_object(Bucket="inbox", Key=f"large/{reply.text.strip()}")
+        assert found["Body"].read() == content
+
+
 def test_a_drop_box_is_under_the_owners_quota(gate: Gate, http: httpx.Client) -> None:
     link = Made(gate, "quota/", mode="upload", workspace="wsinbox")
     used = gate.charged("w:wsinbox")[0]
