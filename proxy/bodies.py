@@ -78,11 +78,8 @@ class _Unread:
         self.wait_readable = call.connection.wait_readable
 
     def took(self, size: int) -> None:
-        call = self._call
-        call.connection.took(size)
-        call.bytes_in += size
-        if call.transfer is not None:
-            call.transfer.bytes = call.bytes_in
+        self._call.connection.took(size)
+        self._call.came(size)
 
     def ended_early(self, _cause: OSError | None) -> NoReturn:
         self._call.connection.abort()

@@ -135,6 +135,12 @@ class Call:
         """Whether the live state has admitted it."""
         return hasattr(self, "admitted")
 
+    def came(self, size: int) -> None:
+        """So many bytes of the body have come from the client."""
+        self.bytes_in += size
+        if self.transfer is not None:
+            self.transfer.bytes = self.bytes_in
+
     def may_move(self) -> bool:
         """Whether this request may hand another byte to a socket: it was not cut, and the lease holds (rule 13)."""
         transfer = self.transfer

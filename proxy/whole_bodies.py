@@ -29,9 +29,7 @@ async def next_piece(call: Call, receive: Receive) -> tuple[bytes, bool]:
     call.check()
     piece: bytes = message["body"]
     if piece:
-        call.bytes_in += len(piece)
-        if call.transfer is not None:
-            call.transfer.bytes = call.bytes_in
+        call.came(len(piece))
     return piece, message["more_body"]
 
 

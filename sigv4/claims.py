@@ -15,7 +15,6 @@ from .authorization_v4 import (
     HEADER,
     QUERY,
     Credential,
-    Dialect,
     parse_authorization,
     parse_credential,
     parse_signed_headers,
@@ -90,7 +89,6 @@ class _Claim:
     __slots__ = (
         "amz_date",
         "credential",
-        "dialect",
         "expires_at",
         "form",
         "payload",
@@ -103,7 +101,6 @@ class _Claim:
     def __init__(
         self,
         form: Form,
-        dialect: Dialect,
         credential: Credential,
         amz_date: str,
         signed_headers: tuple[bytes, ...],
@@ -114,7 +111,6 @@ class _Claim:
         signed_pairs: list[tuple[bytes, bytes]],
     ) -> None:
         self.form: Final = form
-        self.dialect: Final = dialect
         self.credential: Final = credential
         self.amz_date: Final = amz_date
         self.signed_headers: Final = signed_headers
@@ -184,7 +180,6 @@ def _header_claim(
         raise SigV4Error("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
     return _Claim(
         "header",
-        HEADER,
         credential,
         amz_date,
         signed_headers,
@@ -250,7 +245,6 @@ def _presigned_claim(
         payload = b"UNSIGNED-PAYLOAD"
     return _Claim(
         "presigned",
-        QUERY,
         credential,
         amz_date,
         signed_headers,

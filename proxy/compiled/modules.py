@@ -2,7 +2,8 @@
 
 Not every module can be compiled. mypyc knows no asynchronous generators, no `enum` whose members have an
 `__init__`, no class over a builtin or foreign base (`OSError`, `httpx.AsyncBaseTransport`), and nothing may be
-assigned to a function or class of a compiled module from outside. What is left out for one of these is named in
+assigned to a function or class of a compiled module from outside. What has to wait while an error is on its way calls
+`quota/waiting.py`. What is left out for one of these is named in
 `LEFT_OUT`, so that nobody tries it again in vain; modules in neither are not on the path of requests.
 """
 
